@@ -1,0 +1,226 @@
+"""The border: what is an array here, how a kernel sees it, and where a result may be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+FLOATING = "float16, bfloat16, float32 or float64"
+INEXACT = f"{FLOATING}, complex64 or complex128"
+
+# The dtype as which a kernel sees the numbers: real parts and imaginary parts one after another,
+# and halves as integers (see _kernels/half.py).
+_SEEN_AS: dict[Any, np.dtype[Any]] = {
+    np.dtype(np.float16): np.dtype(np.uint16),
+    np.dtype(np.float32): np.dtype(np.float32),
+    np.dtype(np.float64): np.dtype(np.float64),
+    np.dtype(np.complex64): np.dtype(np.float32),
+    np.dtype(np.complex128): np.dtype(np.float64),
+}
+
+
+def _seen_as(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+    """Return the kernels' dtype for a dtype, None for one that no kernel takes."""
+    seen = _SEEN_AS.get(dtype)
+    if seen is None and dtype.name == "bfloat16":
+        return np.dtype(np.int16)
+    if seen is None and not dtype.isnative:
+        return _seen_as(dtype.newbyteorder("="))
+    return seen
+
+
+def is_floating(dtype: np.dtype[Any]) -> bool:
+    return _seen_as(dtype) is not None and dtype.kind != "c"
+
+
+def is_integer(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "iu"
+
+
+def is_inexact(dtype: np.dtype[Any]) -> bool:
+    return _seen_as(dtype) is not None
+
+
+def is_single(dtype: np.dtype[Any]) -> bool:
+    """Tell whether kernels compute with this dtype's numbers in float32."""
+    seen = _seen_as(dtype)
+    return seen is not None and seen.itemsize < 8
+
+
+def describe(value: object) -> str:
+    """Say in an error message what came."""
+    dtype = getattr(value, "dtype", None)
+    shape = getattr(value, "shape", None)
+    if dtype is not None and shape is not None:
+        return f"{type(value).__name__} of dtype {dtype} and shape {tuple(shape)}"
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def as_array(
+    value: object,
+    argument: str,
+    accepts: Callable[[np.dtype[Any]], bool] = is_inexact,
+    expected: str = INEXACT,
+) -> Array:
+    """Take what np.asarray takes, of an accepted dtype."""
+    if type(value) is not np.ndarray:
+        try:
+            value = np.asarray(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"`{argument}` must be an array, got {describe(value)}") from error
+        if value.dtype.kind == "O":
+            raise TypeError(f"`{argument}` must be an array of {expected}, got {describe(value)}")
+    assert isinstance(value, np.ndarray)
+    if not accepts(value.dtype):
+        raise TypeError(f"`{argument}` must be {expected}, got dtype {value.dtype}")
+    return value
+
+
+def as_scalar(value: object, argument: str) -> float:
+    """Take one real number."""
+    if type(value) is float or type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            return np.inf if value > 0 else -np.inf
+    array = as_real(value, argument)
+    if array.ndim != 0:
+        raise ValueError(f"`{argument}` must be a scalar, got an array of shape {array.shape}")
+    return float(array)
+
+
+def as_real(value: object, argument: str) -> Array:
+    """Take real numbers of any dtype."""
+    return as_array(
+        value,
+        argument,
+        lambda dtype: dtype.kind in "biu" or is_floating(dtype) or dtype == np.longdouble,
+        "real numbers",
+    )
+
+
+def as_limit(value: object, argument: str) -> float:
+    """Take one number to limit a norm by: not negative, not NaN."""
+    limit = as_scalar(value, argument)
+    if not limit >= 0:
+        raise ValueError(f"`{argument}` must not be negative or NaN, got {limit}")
+    return limit
+
+
+def _is_flat(array: Array) -> bool:
+    """Tell whether a kernel can work on the array's own memory."""
+    flags = array.flags
+    return flags.c_contiguous and flags.aligned and array.dtype.isnative
+
+
+def flat(array: Array) -> Array:
+    """Return the numbers in C order as kernels take them: a view where that can be, else a copy."""
+    seen = _seen_as(array.dtype)
+    assert seen is not None
+    if not _is_flat(array):
+        array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+    return array.reshape(-1).view(seen)
+
+
+def read_only(view: Array) -> Array:
+    """Mark a view as input: kernels are compiled for read-only inputs alone."""
+    view.flags.writeable = False
+    return view
+
+
+def numbers_of(array: Array, target: Array) -> Array:
+    """Return the numbers as a kernel's input, to be read while it writes `target`."""
+    numbers = flat(array)
+    if shares_memory(numbers, target) and not same_memory(array, target):
+        numbers = numbers.copy()
+    return read_only(numbers)
+
+
+def buffer_for(target: Array) -> Array:
+    """Return `target` if a kernel can write to it, else an array to be copied to it afterwards."""
+    if _is_flat(target):
+        return target
+    return np.empty(target.shape, target.dtype.newbyteorder("="))
+
+
+def working_copy(target: Array) -> Array:
+    """Return `target` if a kernel can update it, else a copy to be copied back afterwards."""
+    if _is_flat(target):
+        return target
+    return np.array(target, dtype=target.dtype.newbyteorder("="), order="C")
+
+
+def deliver(buffer: Array, target: Array) -> None:
+    """Copy what a kernel wrote to where it belongs, unless it wrote there."""
+    if buffer is not target:
+        target[...] = buffer
+
+
+def check_target(target: object, like: Array, argument: str) -> Array:
+    """Take an array that results of the dtype and shape of `like` can be written to."""
+    if not isinstance(target, np.ndarray):
+        raise TypeError(f"`{argument}` must be a NumPy array, got {describe(target)}")
+    if target.dtype != like.dtype:
+        raise TypeError(f"`{argument}` must be of dtype {like.dtype}, got {target.dtype}")
+    if target.shape != like.shape:
+        raise ValueError(f"`{argument}` must be of shape {like.shape}, got {target.shape}")
+    if not target.flags.writeable:
+        raise ValueError(f"`{argument}` must be writable, got a read-only array")
+    return target
+
+
+def check_disjoint(targets: Sequence[Array], inputs: Sequence[Array], argument: str) -> None:
+    """Refuse targets that overlap each other, or inputs other than their own."""
+    spans = []
+    for position, (target, own) in enumerate(zip(targets, inputs, strict=True)):
+        spans.append((*byte_bounds(target), position, target, True))
+        if own is not target:
+            spans.append((*byte_bounds(own), position, own, False))
+    spans.sort(key=lambda span: span[0])
+    for i, (_, end, position, array, is_target) in enumerate(spans):
+        for start, _, other_position, other, other_is_target in spans[i + 1 :]:
+            if start >= end:
+                break
+            relevant = position != other_position and (is_target or other_is_target)
+            if relevant and shares_memory(array, other):
+                raise ValueError(
+                    f"`{argument}` must not overlap: its entries {position} and {other_position},"
+                    " or the input of one of them, share memory"
+                )
+
+
+def empty_like(array: Array) -> Array:
+    return np.empty(array.shape, array.dtype)
+
+
+def shares_memory(first: Array, second: Array) -> bool:
+    if not np.may_share_memory(first, second):
+        return False
+    try:
+        return bool(np.shares_memory(first, second, max_work=100_000))  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+def same_memory(first: Array, second: Array) -> bool:
+    """Tell whether two arrays of one shape and dtype are the same numbers at the same place."""
+    return first is second or (
+        first.__array_interface__["data"][0] == second.__array_interface__["data"][0]
+        and first.strides == second.strides
+    )
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Open the message of any error with the name that the caller gave."""
+    try:
+        yield
+    except (TypeError, ValueError, IndexError, FloatingPointError) as error:
+        raise type(error)(f"{name}: {error}") from error

@@ -1,0 +1,444 @@
+"""TensorFlow's four ways to clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from numclip import _array
+from numclip._array import Array
+from numclip._kernels.elementwise import clip_values, scale
+from numclip._kernels.factor import factor_of_norm
+from numclip._kernels.rows import clip_rows
+from numclip._norm import Norm, named_tensors, norm_of
+from numclip._slices import IndexedSlices, Operand, operand, require_shape
+
+_NUMBERS = f"{_array.FLOATING}, or integers"
+
+
+def _is_number(dtype: np.dtype[Any]) -> bool:
+    return _array.is_floating(dtype) or _array.is_integer(dtype)
+
+
+def clip_by_value(
+    t: Any,
+    clip_value_min: Any,
+    clip_value_max: Any,
+    name: str | None = None,
+    *,
+    out: Any = None,
+) -> Any:
+    r"""Bound every element from below and from above.
+
+    .. math:: \max(\min(t, \text{max}), \text{min})
+
+    Parameters
+    ----------
+    t : array or IndexedSlices
+        float16, bfloat16, float32, float64 or integers, of any shape.
+    clip_value_min, clip_value_max : real number or array
+        The bounds, converted to the dtype of `t`. Arrays are broadcast to the shape of `t` (of
+        its values, for IndexedSlices).
+    name : str, optional
+        Opens the message of an error.
+    out : array or IndexedSlices, optional
+        Where to write the result, of the shape and dtype of `t`; `t` itself works in place.
+
+    Returns
+    -------
+    ndarray or IndexedSlices
+        Of the dtype and shape of `t`. NaN stays NaN, a NaN bound gives NaN. Where array bounds
+        cross, the minimum wins. Of IndexedSlices the values are clipped as they are; duplicates
+        are not summed.
+
+    Raises
+    ------
+    TypeError
+        If `t` is of another dtype, or an integer `t` has a bound that is not an integer.
+    ValueError
+        If a bound does not broadcast to `t` or is out of the range of an integer `t`, or if the
+        minimum, both being scalars, is above the maximum.
+
+    References
+    ----------
+    ``tf.clip_by_value`` of TensorFlow.
+
+    Examples
+    --------
+    >>> import numclip as nc
+    >>> nc.clip_by_value([-3.0, 0.5, 7.0], -1, 1)
+    array([-1. ,  0.5,  1. ])
+    """
+    if name is not None:
+        with _array.named(name):
+            return clip_by_value(t, clip_value_min, clip_value_max, out=out)
+    values, target, result = operand(t, out, "t", accepts=_is_number, expected=_NUMBERS)
+    lowest = _as_bound(clip_value_min, values, "clip_value_min")
+    highest = _as_bound(clip_value_max, values, "clip_value_max")
+    are_scalars = lowest.ndim == 0 and highest.ndim == 0
+    if are_scalars and lowest.item() > highest.item():
+        raise ValueError(
+            f"`clip_value_min` must not be above `clip_value_max`, got {lowest} and {highest}"
+        )
+    if are_scalars and _array.is_floating(values.dtype):
+        buffer = _array.buffer_for(target)
+        clip_values(
+            _array.numbers_of(values, buffer), float(lowest), float(highest), _array.flat(buffer)
+        )
+        _array.deliver(buffer, target)
+    else:
+        with np.errstate(invalid="ignore"):  # bfloat16 warns of NaN
+            np.copyto(target, np.maximum(np.minimum(values, highest), lowest))
+    return result
+
+
+def _as_bound(value: object, values: Array, argument: str) -> Array:
+    bound = _array.as_real(value, argument)
+    if _array.is_integer(values.dtype):
+        if not (_array.is_integer(bound.dtype) or bound.dtype.kind == "b"):
+            raise TypeError(
+                f"`{argument}` must be an integer, as `t` is of dtype {values.dtype},"
+                f" got {_array.describe(value)}"
+            )
+        info = np.iinfo(values.dtype)
+        if bound.size and (int(bound.min()) < info.min or int(bound.max()) > info.max):
+            raise ValueError(
+                f"`{argument}` must be within {info.min} and {info.max}, the range of `t`'s dtype"
+                f" {values.dtype}, got {_array.describe(value)}"
+            )
+    try:
+        if bound.ndim:
+            np.broadcast_to(bound, values.shape)
+    except ValueError:
+        raise ValueError(
+            f"`{argument}` must broadcast to the shape {values.shape} of `t`, got {bound.shape}"
+        ) from None
+    with np.errstate(over="ignore"):
+        return bound.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def clip_by_norm(
+    t: Any, clip_norm: Any, axes: Any = None, name: str | None = None, *, out: Any = None
+) -> Any:
+    r"""Scale a tensor, or each of its slices, so that its norm is not above a limit.
+
+    .. math:: t \cdot \min(1, \text{clip\_norm} / \lVert t \rVert_2)
+
+    Parameters
+    ----------
+    t : array or IndexedSlices
+        float16, bfloat16, float32, float64, complex64 or complex128, of any shape.
+    clip_norm : real number or array
+        The limit, zero or more; infinity clips nothing. An array is broadcast to the shape of the
+        norms: that of `t` with the reduced axes kept as 1.
+    axes : int or sequence of int, optional
+        The axes to take each norm over; all by default. An empty sequence limits each element by
+        itself.
+    name : str, optional
+        Opens the message of an error.
+    out : array or IndexedSlices, optional
+        Where to write the result, of the shape and dtype of `t`; `t` itself works in place.
+
+    Returns
+    -------
+    ndarray or IndexedSlices
+        Of the dtype and shape of `t`. A slice not over the limit keeps its bits; the norm of one
+        that was over it is never above the limit, and clipping it again changes nothing. Zeros
+        stay zeros. A slice that holds a NaN or an infinity becomes NaN. Of IndexedSlices, the norm
+        is that of the values, with duplicates counted separately, and axes are those of the values.
+
+    Raises
+    ------
+    TypeError
+        If `t` is of another dtype, `clip_norm` not real, or an axis not an integer.
+    ValueError
+        If `clip_norm` is negative or NaN or does not broadcast, or if `axes` are out of range or
+        repeated.
+
+    References
+    ----------
+    ``tf.clip_by_norm`` of TensorFlow. R. Pascanu, T. Mikolov, Y. Bengio, On the difficulty of
+    training recurrent neural networks, ICML 2013, algorithm 1.
+
+    Examples
+    --------
+    >>> import numclip as nc
+    >>> nc.clip_by_norm([[3.0, 4.0], [0.3, 0.4]], 1.0, axes=1)
+    array([[0.6, 0.8],
+           [0.3, 0.4]])
+    """
+    if name is not None:
+        with _array.named(name):
+            return clip_by_norm(t, clip_norm, axes, out=out)
+    values, target, result = operand(t, out, "t")
+    reduced = _as_axes(axes, values.ndim)
+    norms_shape = tuple(1 if i in reduced else n for i, n in enumerate(values.shape))
+    _clip_rows(values, _as_limits(clip_norm, norms_shape), reduced, target)
+    return result
+
+
+def _as_axes(axes: Any, dimensions: int) -> tuple[int, ...]:
+    """Return the axes to reduce in ascending order."""
+    if axes is None:
+        return tuple(range(dimensions))
+    given = np.atleast_1d(np.asarray(axes))
+    if given.size == 0:
+        return ()
+    if not _array.is_integer(given.dtype):
+        raise TypeError(f"`axes` must be integers, got {_array.describe(axes)}")
+    reduced = {int(axis) % dimensions if dimensions else -1 for axis in given.reshape(-1)}
+    if any(not -dimensions <= axis < dimensions for axis in given.reshape(-1)):
+        raise ValueError(f"`axes` must be axes of {dimensions} dimensions, got {axes}")
+    if len(reduced) < given.size:
+        raise ValueError(f"`axes` must not be repeated, got {axes}")
+    return tuple(sorted(reduced))
+
+
+def _as_limits(clip_norm: object, shape: tuple[int, ...]) -> Array:
+    if type(clip_norm) is float or type(clip_norm) is int:
+        limits = np.asarray(_array.as_limit(clip_norm, "clip_norm"))
+    else:
+        limits = _array.as_real(clip_norm, "clip_norm").astype(np.float64)
+        if not np.all(limits >= 0):
+            raise ValueError(
+                f"`clip_norm` must not be negative or NaN, got {_array.describe(clip_norm)}"
+            )
+    try:
+        return np.broadcast_to(limits, shape)
+    except ValueError:
+        raise ValueError(
+            f"`clip_norm` must broadcast to the shape {shape} of the norms, got {limits.shape}"
+        ) from None
+
+
+def _clip_rows(
+    values: Array, limits: Array, reduced: tuple[int, ...], target: Array, roundings: int = 0
+) -> None:
+    kept = [axis for axis in range(values.ndim) if axis not in reduced]
+    order = (*kept, *reduced)
+    target = target.transpose(order)
+    buffer = _array.buffer_for(target)
+    count = limits.size
+    numbers = _array.numbers_of(values.transpose(order), buffer)
+    if numbers.size:
+        clip_rows(
+            numbers.reshape(count, -1),
+            _array.read_only(np.ascontiguousarray(limits).reshape(-1)),
+            roundings,
+            _array.flat(buffer).reshape(count, -1),
+        )
+    _array.deliver(buffer, target)
+
+
+def clip_by_average_norm(
+    t: Any, clip_norm: Any, name: str | None = None, *, out: Any = None
+) -> Any:
+    r"""Scale a tensor so that its norm divided by its number of elements is not above a limit.
+
+    .. math:: t \cdot \min(1, \text{clip\_norm} / (\lVert t \rVert_2 / n))
+
+    Parameters
+    ----------
+    t : array or IndexedSlices
+        float16, bfloat16, float32, float64, complex64 or complex128, of any shape.
+    clip_norm : real number
+        The limit, zero or more; infinity clips nothing.
+    name : str, optional
+        Opens the message of an error.
+    out : array or IndexedSlices, optional
+        Where to write the result, of the shape and dtype of `t`; `t` itself works in place.
+
+    Returns
+    -------
+    ndarray or IndexedSlices
+        Of the dtype and shape of `t`; at the limit, above it, at zero, NaN and infinity as
+        `clip_by_norm`. IndexedSlices stay sparse: n is the size of the dense array, the norm that
+        of the values, with duplicates counted separately.
+
+    Raises
+    ------
+    TypeError
+        If `t` is of another dtype or `clip_norm` not real.
+    ValueError
+        If `clip_norm` is negative, NaN or not a scalar, or if IndexedSlices have no `dense_shape`.
+
+    References
+    ----------
+    ``tf.compat.v1.clip_by_average_norm`` of TensorFlow.
+
+    Examples
+    --------
+    >>> import numclip as nc
+    >>> nc.clip_by_average_norm([3.0, 4.0], 1.0)
+    array([1.2, 1.6])
+    """
+    if name is not None:
+        with _array.named(name):
+            return clip_by_average_norm(t, clip_norm, out=out)
+    values, target, result = operand(t, out, "t")
+    shape = require_shape(t, "t") if isinstance(t, IndexedSlices) else values.shape
+    size = np.prod(shape, dtype=np.float64)
+    limit = _array.as_limit(clip_norm, "clip_norm")
+    limits = np.full((1,) * values.ndim, limit * size if size else limit)
+    # Two roundings more: the limit's product here, and the quotient that the caller would check.
+    _clip_rows(values, limits, tuple(range(values.ndim)), target, roundings=2)
+    return result
+
+
+def clip_by_global_norm(
+    t_list: Any,
+    clip_norm: Any,
+    use_norm: Any = None,
+    name: str | None = None,
+    *,
+    nonfinite: str = "propagate",
+    out: Any = None,
+) -> tuple[Any, Any]:
+    r"""Scale all tensors by one factor so that their common norm is not above a limit.
+
+    .. math:: t_i \cdot \min(1, \text{clip\_norm} / \sqrt{\textstyle\sum_j \lVert t_j \rVert_2^2})
+
+    Parameters
+    ----------
+    t_list : list, tuple or dict of arrays, IndexedSlices or None
+        float16, bfloat16, float32, float64, complex64 or complex128, also mixed, of any shapes.
+    clip_norm : real number
+        The limit, zero or more; infinity clips nothing.
+    use_norm : real number, optional
+        The norm to go by, where it is known already or is to be another one.
+    name : str, optional
+        Opens the message of an error.
+    nonfinite : {"propagate", "raise", "zero"}
+        What to do where the norm is NaN or infinite: make everything NaN, as TensorFlow does;
+        raise FloatingPointError; or return zeros.
+    out : list, tuple or dict like `t_list`, optional
+        Where to write the results; `t_list` itself works in place.
+
+    Returns
+    -------
+    list_clipped : list or dict
+        A list, or for a dict a dict of the same keys. None stays None in its place. Not over the
+        limit, every entry keeps its bits; over it, the norm of the result is never above the limit
+        (with `use_norm`: relative to the norm given), and clipping again changes nothing.
+    global_norm : numpy.float64
+        As `numclip.global_norm` gives it; `use_norm`, where that was given, as it was given.
+
+    Raises
+    ------
+    TypeError
+        If `t_list` is not a list, tuple or dict, an entry not an array of these dtypes, or a norm
+        not real.
+    ValueError
+        If `clip_norm` or `use_norm` is not a scalar, `clip_norm` is negative or NaN, `use_norm`
+        negative, `nonfinite` none of its values, or if `out` does not fit or overlaps.
+    FloatingPointError
+        With ``nonfinite="raise"``; it names the first entry that is not finite.
+
+    References
+    ----------
+    ``tf.clip_by_global_norm`` of TensorFlow. R. Pascanu, T. Mikolov, Y. Bengio, On the difficulty
+    of training recurrent neural networks, ICML 2013.
+
+    Examples
+    --------
+    >>> import numpy as np, numclip as nc
+    >>> clipped, norm = nc.clip_by_global_norm([np.array([3.0, 0.0]), None, np.array([4.0])], 2.5)
+    >>> clipped
+    [array([1.5, 0. ]), None, array([2.])]
+    >>> norm
+    np.float64(5.0)
+    """
+    if name is not None:
+        with _array.named(name):
+            return clip_by_global_norm(t_list, clip_norm, use_norm, nonfinite=nonfinite, out=out)
+    names, operands = _operands(t_list, out)
+    limit = _array.as_limit(clip_norm, "clip_norm")
+    if nonfinite not in ("propagate", "raise", "zero"):
+        raise ValueError(
+            f'`nonfinite` must be "propagate", "raise" or "zero", got {_array.describe(nonfinite)}'
+        )
+    present = [entry for entry in operands if entry is not None]
+    if use_norm is None:
+        norm = norm_of([entry.values for entry in present])
+        reported: Any = norm.value
+    else:
+        norm = _given_norm(use_norm, [entry.values for entry in present])
+        reported = use_norm
+    if np.isfinite(norm.root) or nonfinite == "propagate":
+        for entry in present:
+            _scale(entry, norm, limit)
+    elif nonfinite == "zero":
+        for entry in present:
+            entry.target[...] = 0
+    else:
+        raise FloatingPointError(_nonfinite_message(names, operands, norm, use_norm))
+    results = [None if entry is None else entry.result for entry in operands]
+    if isinstance(t_list, Mapping):
+        return dict(zip(t_list, results, strict=True)), reported
+    return results, reported
+
+
+def _operands(t_list: Any, out: Any) -> tuple[list[str], list[Operand | None]]:
+    """Check all tensors and their targets; None where an entry is None."""
+    named = named_tensors(t_list)
+    names = [entry for entry, _ in named]
+    if out is None:
+        return names, [None if t is None else operand(t, None, entry) for entry, t in named]
+    named_targets = named_tensors(out, "out")
+    same_keys = not isinstance(t_list, Mapping) or (
+        isinstance(out, Mapping) and out.keys() == t_list.keys()
+    )
+    if len(named) != len(named_targets) or not same_keys:
+        raise ValueError(
+            f"`out` must have the entries of `t_list`, {len(named)}, got {len(named_targets)}"
+        )
+    if isinstance(t_list, Mapping):
+        named_targets = [(f"out[{key!r}]", out[key]) for key in t_list]
+    operands = [
+        None if t is None else _operand_with_target(t, target, entry, target_name)
+        for (entry, t), (target_name, target) in zip(named, named_targets, strict=True)
+    ]
+    present = [entry for entry in operands if entry is not None]
+    _array.check_disjoint(
+        [entry.target for entry in present], [entry.values for entry in present], "out"
+    )
+    return names, operands
+
+
+def _operand_with_target(t: Any, target: Any, name: str, target_name: str) -> Operand:
+    if target is None:
+        raise TypeError(f"`{target_name}` must be a NumPy array, got None")
+    return operand(t, target, name, target_name)
+
+
+def _given_norm(use_norm: Any, tensors: list[Array]) -> Norm:
+    root = _array.as_scalar(use_norm, "use_norm")
+    if root < 0:
+        raise ValueError(f"`use_norm` must not be negative, got {root}")
+    return norm_of([])._replace(root=root)
+
+
+def _scale(entry: Operand, norm: Norm, limit: float) -> None:
+    values, target, _ = entry
+    single = _array.is_single(values.dtype)
+    factor, first, second = factor_of_norm(norm.root, norm.exponent, limit, norm.slack, single)
+    if factor == 1.0:
+        if target is not values:
+            np.copyto(target, values)
+        return
+    buffer = _array.buffer_for(target)
+    numbers = _array.numbers_of(values, buffer)
+    scale(numbers, factor, first, second, _array.flat(buffer))
+    _array.deliver(buffer, target)
+
+
+def _nonfinite_message(
+    names: list[str], operands: list[Operand | None], norm: Norm, use_norm: Any
+) -> str:
+    if use_norm is not None:
+        return f"`use_norm` is not finite: {use_norm}"
+    present = [name for name, entry in zip(names, operands, strict=True) if entry is not None]
+    first = int(np.flatnonzero(~np.isfinite(norm.sums))[0])
+    return f"`{present[first]}` is not finite: its norm is {np.sqrt(norm.sums[first])}"

@@ -1,0 +1,96 @@
+"""Loops over the rows of a matrix: one norm and one limit to a row, or one index to a row."""
+
+import math
+
+import numpy as np
+
+from numclip._compile import kernel
+from numclip._kernels.elementwise import scale
+from numclip._kernels.factor import clip_factor, slack_of
+from numclip._kernels.half import narrow, widen
+from numclip._kernels.norm import sum_squares
+
+
+@kernel
+def clip_rows(x, limits, roundings, out):
+    """Bring the norm of each row to its limit; `roundings` adds to the slack."""
+    slack = slack_of(x.shape[1], 1) + roundings
+    for row in range(x.shape[0]):
+        total, exponent = sum_squares(x[row])
+        factor, first, second = clip_factor(
+            math.sqrt(total), exponent, limits[row], slack, x.itemsize < 8
+        )
+        if factor == 1.0:
+            out[row] = x[row]
+        else:
+            scale(x[row], factor, first, second, out[row])
+
+
+@kernel
+def number_rows(indices):
+    """Assign numbers to the distinct indices in order of first occurrence.
+
+    Returns the number of each occurrence's index, and the distinct indices. The table is hashed
+    with open addressing and never more than half full, so the time is linear in the input.
+    """
+    capacity = 16
+    while capacity < 2 * indices.size:
+        capacity *= 2
+    keys = np.full(capacity, -1, np.int64)
+    numbers_of_keys = np.empty(capacity, np.int64)
+    numbers = np.empty(indices.size, np.int64)
+    distinct = np.empty(indices.size, np.int64)
+    count = 0
+    for occurrence in range(indices.size):
+        index = np.int64(indices[occurrence])
+        # Fibonacci hashing: consecutive indices land far apart.
+        slot = np.int64((np.uint64(index) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & (
+            capacity - 1
+        )
+        while keys[slot] != index and keys[slot] != -1:
+            slot = (slot + 1) & (capacity - 1)
+        if keys[slot] == -1:
+            keys[slot] = index
+            numbers_of_keys[slot] = count
+            distinct[count] = index
+            count += 1
+        numbers[occurrence] = numbers_of_keys[slot]
+    return numbers, distinct[:count].copy()
+
+
+@kernel
+def group_occurrences(numbers, count):
+    """List the occurrences of each number one after another, each group in order of occurrence."""
+    starts = np.zeros(count + 1, np.int64)
+    for occurrence in range(numbers.size):
+        starts[numbers[occurrence] + 1] += 1
+    for number in range(count):
+        starts[number + 1] += starts[number]
+    ends = starts[:count].copy()
+    occurrences = np.empty(numbers.size, np.int64)
+    for occurrence in range(numbers.size):
+        number = numbers[occurrence]
+        occurrences[ends[number]] = occurrence
+        ends[number] += 1
+    return occurrences, starts
+
+
+@kernel
+def add_rows(values, occurrences, starts, rows, out):
+    """Sum each group of rows of `values` in float64, and store it, rounded, in its row of `out`."""
+    width = values.shape[1]
+    sums = np.empty(width)
+    for group in range(rows.size):
+        target = out[rows[group]]
+        first = values[occurrences[starts[group]]]
+        if starts[group + 1] == starts[group] + 1:
+            target[:] = first
+            continue
+        for column in range(width):
+            sums[column] = widen(first[column])
+        for position in range(starts[group] + 1, starts[group + 1]):
+            summand = values[occurrences[position]]
+            for column in range(width):
+                sums[column] += np.float64(widen(summand[column]))
+        for column in range(width):
+            target[column] = narrow(sums[column], target[column])

@@ -1,0 +1,347 @@
+"""Sparse gradients: some rows of a larger array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from numclip import _array
+from numclip._array import Array
+from numclip._kernels.rows import add_rows, group_occurrences, number_rows
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+
+class IndexedSlices(NamedTuple):
+    r"""Hold a gradient of which only some rows are not zero.
+
+    Row ``indices[i]`` of the dense array is ``values[i]``; where an index occurs more than once,
+    its rows are summed.
+
+    Parameters
+    ----------
+    values : array of shape (n, ...)
+        The rows, of any dtype that the function at hand takes.
+    indices : integer array of shape (n,)
+        Where each of them belongs, zero or more.
+    dense_shape : tuple of int, optional
+        Shape of the dense array, ``(rows, ...)``. Without it the slices cannot become dense.
+
+    Notes
+    -----
+    Nothing is checked or copied when the tuple is made; the functions that use it check it. It is
+    a `NamedTuple`, so Numba takes it as it is. ``*`` and unary minus act on the values, ``+``
+    joins two IndexedSlices and makes a dense array of IndexedSlices and an array. Equality and
+    hash are by identity.
+
+    References
+    ----------
+    ``tf.IndexedSlices`` of TensorFlow, from which the order of the fields is taken.
+
+    Examples
+    --------
+    >>> import numclip as nc
+    >>> gradient = nc.IndexedSlices([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [2, 0, 2], (4, 2))
+    >>> gradient.to_dense()
+    array([[3., 4.],
+           [0., 0.],
+           [6., 8.],
+           [0., 0.]])
+    """
+
+    values: Any
+    indices: Any
+    dense_shape: Any = None
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Shape of the dense array, None where it is not known."""
+        return None if self.dense_shape is None else tuple(int(n) for n in self.dense_shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the values."""
+        return np.asarray(self.values).dtype
+
+    def coalesce(self) -> IndexedSlices:
+        """Sum the rows that share an index.
+
+        The sums are taken in float64 in order of occurrence and rounded once, the rows come in
+        order of the first occurrence of their index. A NaN or an infinity spreads over its own
+        column of its own row only. The time is linear in the number of values.
+
+        Returns
+        -------
+        IndexedSlices
+            With indices that differ from one another, of the same dtypes.
+
+        Raises
+        ------
+        TypeError
+            If the values are not floating or complex, or the indices not integers.
+        ValueError
+            If the shapes do not fit each other.
+        IndexError
+            If an index is negative or not below ``dense_shape[0]``.
+
+        Examples
+        --------
+        >>> import numclip as nc
+        >>> nc.IndexedSlices([[1.0], [2.0], [3.0]], [7, 5, 7]).coalesce()
+        IndexedSlices(values=array([[4.],
+               [2.]]), indices=array([7, 5]), dense_shape=None)
+        """
+        values, indices = check_slices(self, "self")
+        numbers, distinct = number_rows(_int64(indices))
+        summed = np.empty((distinct.size, *values.shape[1:]), values.dtype.newbyteorder("="))
+        _add_duplicates(values, numbers, np.arange(distinct.size), summed)
+        return IndexedSlices(
+            summed.astype(values.dtype, copy=False),
+            distinct.astype(indices.dtype, copy=False),
+            self.dense_shape,
+        )
+
+    def to_dense(self) -> Array:
+        """Return the dense array, with duplicates summed as by `coalesce` and zeros elsewhere.
+
+        Returns
+        -------
+        ndarray
+            Of shape ``dense_shape`` and the values' dtype.
+
+        Raises
+        ------
+        TypeError
+            If the values are not floating or complex, or the indices not integers.
+        ValueError
+            If ``dense_shape`` is None or the shapes do not fit each other.
+        IndexError
+            If an index is negative or not below ``dense_shape[0]``.
+
+        Examples
+        --------
+        >>> import numclip as nc
+        >>> nc.IndexedSlices([1.0, 2.0, 4.0], [1, 0, 1], (3,)).to_dense()
+        array([2., 5., 0.])
+        """
+        shape = require_shape(self, "self")
+        values, indices = check_slices(self, "self")
+        numbers, distinct = number_rows(_int64(indices))
+        dense = np.zeros(shape, values.dtype.newbyteorder("="))
+        _add_duplicates(values, numbers, distinct, dense)
+        return dense.astype(values.dtype, copy=False)
+
+    @staticmethod
+    def from_scipy(matrix: Any) -> IndexedSlices:
+        """Take the rows of a `scipy.sparse` matrix or array that hold anything.
+
+        Parameters
+        ----------
+        matrix : scipy.sparse matrix or 2-D array
+            Of any format; duplicate entries are summed, as SciPy does.
+
+        Returns
+        -------
+        IndexedSlices
+            With sorted indices, int64, and ``dense_shape = matrix.shape``.
+
+        Raises
+        ------
+        TypeError
+            If `matrix` is not one of `scipy.sparse`, or is not of two dimensions.
+
+        Examples
+        --------
+        >>> import scipy.sparse, numclip as nc
+        >>> matrix = scipy.sparse.coo_array(([1.0, 2.0], ([3, 1], [0, 1])), shape=(5, 2))
+        >>> nc.IndexedSlices.from_scipy(matrix)
+        IndexedSlices(values=array([[0., 2.],
+               [1., 0.]]), indices=array([1, 3]), dense_shape=(5, 2))
+        """
+        import scipy.sparse
+
+        if not scipy.sparse.issparse(matrix) or matrix.ndim != 2:
+            raise TypeError(
+                f"`matrix` must be a 2-D scipy.sparse matrix, got {_array.describe(matrix)}"
+            )
+        compressed = matrix.tocsr()
+        indices = np.flatnonzero(np.diff(compressed.indptr))
+        return IndexedSlices(compressed[indices].toarray(), indices, matrix.shape)
+
+    def to_scipy(self) -> csr_array:
+        """Return a `scipy.sparse.csr_array` of the same entries, duplicates summed.
+
+        Every entry of a row that is held is stored, zeros too.
+
+        Returns
+        -------
+        scipy.sparse.csr_array
+            Of shape ``dense_shape`` and the values' dtype.
+
+        Raises
+        ------
+        TypeError
+            If the values are of a dtype that SciPy has no sparse arrays of: a half.
+        ValueError
+            If ``dense_shape`` is None or not of two dimensions, or the shapes do not fit.
+        IndexError
+            If an index is negative or not below ``dense_shape[0]``.
+
+        Examples
+        --------
+        >>> import numclip as nc
+        >>> nc.IndexedSlices([[1.0, 2.0]], [1], (3, 2)).to_scipy().toarray()
+        array([[0., 0.],
+               [1., 2.],
+               [0., 0.]])
+        """
+        import scipy.sparse
+
+        shape = require_shape(self, "self")
+        if len(shape) != 2:
+            raise ValueError(f"`self.dense_shape` must have two dimensions, got {shape}")
+        values, indices, _ = self.coalesce()
+        if values.dtype.itemsize < 4:
+            raise TypeError(f"`self.values`: scipy.sparse has no arrays of dtype {values.dtype}")
+        order = np.argsort(indices)
+        counts = np.zeros(shape[0] + 1, np.int64)
+        counts[indices + 1] = shape[1]
+        columns = np.tile(np.arange(shape[1]), indices.size)
+        return scipy.sparse.csr_array(
+            (values[order].reshape(-1), columns, np.cumsum(counts)), shape=shape
+        )
+
+    def __neg__(self) -> IndexedSlices:
+        return self._replace(values=-np.asarray(self.values))
+
+    def __mul__(self, other: Any) -> IndexedSlices:
+        return self._replace(values=np.asarray(self.values) * other)
+
+    def __rmul__(self, other: Any) -> IndexedSlices:
+        return self.__mul__(other)
+
+    def __add__(self, other: Any) -> Any:
+        if not isinstance(other, IndexedSlices):
+            return self.to_dense() + other
+        return IndexedSlices(
+            np.concatenate([self.values, other.values]),
+            np.concatenate([self.indices, other.indices]),
+            other.dense_shape if self.dense_shape is None else self.dense_shape,
+        )
+
+    def __radd__(self, other: Any) -> Any:
+        return self + other
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+# Lets NumPy's arrays and scalars leave `array * slices` to __rmul__.
+IndexedSlices.__array_ufunc__ = None  # type: ignore[attr-defined]
+
+
+def _add_duplicates(values: Array, numbers: Array, rows: Array, out: Array) -> None:
+    """Sum the values of each number, and store the sums in these rows of `out`."""
+    occurrences, starts = group_occurrences(numbers, rows.size)
+    add_rows(_array.read_only(as_rows(values)), occurrences, starts, rows, as_rows(out))
+
+
+def _int64(indices: Array) -> Array:
+    return _array.read_only(np.ascontiguousarray(indices, np.int64).view())
+
+
+def as_rows(array: Array) -> Array:
+    """Return the array as a matrix for kernels, with its first dimension as rows."""
+    numbers = _array.flat(array)
+    return numbers.reshape(array.shape[0], -1) if array.size else numbers.reshape(len(array), 0)
+
+
+def require_shape(slices: IndexedSlices, argument: str) -> tuple[int, ...]:
+    if slices.shape is None:
+        raise ValueError(f"`{argument}.dense_shape` must be given, got None")
+    return slices.shape
+
+
+def check_slices(slices: IndexedSlices, argument: str) -> tuple[Array, Array]:
+    """Return values and indices as arrays, once all is known to fit together."""
+    values, indices = check_lengths(slices, argument)
+    if not indices.size:
+        return values, indices
+    if slices.shape is not None and slices.shape[1:] != values.shape[1:]:
+        raise ValueError(
+            f"`{argument}.values` must have rows of shape {slices.shape[1:]}, as `dense_shape`"
+            f" says, got {values.shape[1:]}"
+        )
+    lowest, highest = int(indices.min()), int(indices.max())
+    if lowest < 0:
+        raise IndexError(f"`{argument}.indices` must not be negative, got {lowest}")
+    count = 2**63 if slices.shape is None else slices.shape[0]
+    if highest >= count:
+        raise IndexError(f"`{argument}.indices` must be below {count}, got {highest}")
+    return values, indices
+
+
+def check_lengths(
+    slices: IndexedSlices,
+    argument: str,
+    accepts: Callable[[np.dtype[Any]], bool] = _array.is_inexact,
+    expected: str = _array.INEXACT,
+) -> tuple[Array, Array]:
+    """Return values and indices as arrays, once there is one index to a row."""
+    values = _array.as_array(slices.values, f"{argument}.values", accepts, expected)
+    indices = np.asarray(slices.indices)
+    if indices.size == 0 and indices.ndim == 1:
+        indices = indices.astype(np.int64)
+    if not _array.is_integer(indices.dtype):
+        raise TypeError(f"`{argument}.indices` must be integers, got dtype {indices.dtype}")
+    if indices.ndim != 1 or values.ndim == 0 or len(values) != len(indices):
+        raise ValueError(
+            f"`{argument}.indices` must be one index to a row of values,"
+            f" got shape {indices.shape} for values of shape {values.shape}"
+        )
+    return values, indices
+
+
+class Operand(NamedTuple):
+    """One tensor of a call: the numbers to read, where to write, and what to return then."""
+
+    values: Array
+    target: Array
+    result: Array | IndexedSlices
+
+
+def operand(
+    t: object,
+    out: object,
+    argument: str,
+    out_argument: str = "out",
+    accepts: Callable[[np.dtype[Any]], bool] = _array.is_inexact,
+    expected: str = _array.INEXACT,
+) -> Operand:
+    """Check a tensor and its `out`; only the values of IndexedSlices are read and written."""
+    if not isinstance(t, IndexedSlices):
+        values = _array.as_array(t, argument, accepts, expected)
+        if out is None:
+            target = _array.empty_like(values)
+        else:
+            target = _array.check_target(out, values, out_argument)
+        return Operand(values, target, target)
+    values, indices = check_lengths(t, argument, accepts, expected)
+    if out is None:
+        target = _array.empty_like(values)
+        return Operand(values, target, t._replace(values=target))
+    if not isinstance(out, IndexedSlices):
+        raise TypeError(f"`{out_argument}` must be IndexedSlices, got {_array.describe(out)}")
+    if not (out.indices is t.indices or np.array_equal(np.asarray(out.indices), indices)):
+        raise ValueError(f"`{out_argument}.indices` must be those of `{argument}`")
+    target = _array.check_target(out.values, values, f"{out_argument}.values")
+    return Operand(values, target, out)

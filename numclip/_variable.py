@@ -1,0 +1,238 @@
+"""Variables: arrays that optimizers update and that gradients are taken for."""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from numclip import _array
+from numclip._array import Array
+from numclip._slices import IndexedSlices
+
+
+class Tape(Protocol):
+    """What records the use of variables while a loss is computed."""
+
+    def box_of(self, variable: Variable, outer: list[Tape]) -> Any:
+        """Return what stands for the variable in the record, None where it is not recorded."""
+
+
+class _Tapes(threading.local):
+    """The tapes that record in this thread, the innermost last."""
+
+    def __init__(self) -> None:
+        self.stack: list[Tape] = []
+
+
+tapes = _Tapes()
+
+
+def read(variable: Variable, stack: list[Tape]) -> Any:
+    """Return the variable's array, or what stands for it on the innermost tape that records it."""
+    for depth in range(len(stack) - 1, -1, -1):
+        box = stack[depth].box_of(variable, stack[:depth])
+        if box is not None:
+            return box
+    return variable.array
+
+
+def _binary(function: Callable[[Any, Any], Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def forward(self: Variable, other: Any) -> Any:
+        return function(self.value, other)
+
+    def backward(self: Variable, other: Any) -> Any:
+        return function(other, self.value)
+
+    return forward, backward
+
+
+class Variable:
+    """Name an array that is to be trained.
+
+    Parameters
+    ----------
+    initial_value : array
+        The array itself, which is wrapped and not copied, so that updates change the caller's
+        array; a number or a nested list becomes a new array. Floating, complex or integer.
+    trainable : bool
+        Whether gradients are taken for it where none are asked for by name.
+    name : str, optional
+        What error messages and slots call it.
+
+    Attributes
+    ----------
+    value : ndarray
+        The array. Inside a loss whose gradient is being computed, what records it.
+    trainable : bool
+    name : str or None
+
+    Raises
+    ------
+    TypeError
+        If `initial_value` is not numbers.
+    ValueError
+        If `initial_value` is a read-only array.
+
+    Notes
+    -----
+    Arithmetic, ``@`` and indexing work as on arrays, functions of `autograd.numpy` as on arrays
+    that are differentiated. Plain NumPy functions take it too, but raise TypeError while its
+    gradient is being computed, as the gradient would be lost in them. Comparison with ``==`` and
+    hash are by identity.
+
+    References
+    ----------
+    ``tf.Variable`` of TensorFlow.
+
+    Examples
+    --------
+    >>> import numpy as np, numclip as nc
+    >>> weights = np.array([1.0, 2.0])
+    >>> variable = nc.Variable(weights, name="weights")
+    >>> variable.assign([3.0, 4.0])
+    Variable(name='weights', shape=(2,), dtype=float64)
+    >>> weights
+    array([3., 4.])
+    """
+
+    __slots__ = ("__weakref__", "array", "name", "trainable")
+
+    # Above that of autograd's boxes (100), so that `array * variable` is left to __rmul__.
+    __array_priority__ = 1000.0
+
+    def __init__(self, initial_value: Any, trainable: bool = True, name: str | None = None) -> None:
+        if isinstance(initial_value, Variable):
+            initial_value = np.array(initial_value.array)
+        if isinstance(initial_value, IndexedSlices):
+            raise TypeError("`initial_value` must be dense, got IndexedSlices")
+        array = _array.as_array(
+            initial_value,
+            "initial_value",
+            lambda dtype: _array.is_inexact(dtype) or _array.is_integer(dtype),
+            f"{_array.INEXACT}, or integers",
+        )
+        if not array.flags.writeable:
+            raise ValueError("`initial_value` must be writable, got a read-only array")
+        self.array: Array = array
+        self.trainable = trainable
+        self.name = name
+
+    @property
+    def value(self) -> Any:
+        """The array; while its gradient is being computed, what records it."""
+        return read(self, tapes.stack) if tapes.stack else self.array
+
+    def assign(self, value: Any) -> Variable:
+        """Overwrite the array with another of the same shape.
+
+        Parameters
+        ----------
+        value : array
+            Of a dtype that NumPy casts to the variable's by "same_kind".
+
+        Returns
+        -------
+        Variable
+            The variable itself.
+
+        Raises
+        ------
+        TypeError
+            If the dtype cannot be cast.
+        ValueError
+            If the shape differs.
+
+        Examples
+        --------
+        >>> import numclip as nc
+        >>> nc.Variable([0.0, 0.0]).assign([1.0, 2.0]).value
+        array([1., 2.])
+        """
+        new = np.asarray(value)
+        if new.shape != self.array.shape:
+            raise ValueError(f"`value` must be of shape {self.array.shape}, got {new.shape}")
+        if not np.can_cast(new.dtype, self.array.dtype, "same_kind"):
+            raise TypeError(f"`value` must be {self.array.dtype}, got {_array.describe(value)}")
+        np.copyto(self.array, new, casting="same_kind")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return tuple(self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the array."""
+        return self.array.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of the array."""
+        return self.array.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements of the array."""
+        return self.array.size
+
+    @property
+    def T(self) -> Any:
+        """The array transposed, recorded as `value` is."""
+        return self.value.T
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        if self.value is not self.array:
+            raise TypeError(
+                f"{self!r} is being differentiated: use autograd.numpy in place of numpy, which"
+                " would lose its gradient"
+            )
+        if copy:
+            return np.array(self.array, dtype)
+        return np.asarray(self.array, dtype)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.value[index]
+
+    def __neg__(self) -> Any:
+        return -self.value
+
+    def __abs__(self) -> Any:
+        return abs(self.value)
+
+    __add__, __radd__ = _binary(operator.add)
+    __sub__, __rsub__ = _binary(operator.sub)
+    __mul__, __rmul__ = _binary(operator.mul)
+    __truediv__, __rtruediv__ = _binary(operator.truediv)
+    __matmul__, __rmatmul__ = _binary(operator.matmul)
+    __pow__, __rpow__ = _binary(operator.pow)
+    __mod__, __rmod__ = _binary(operator.mod)
+    __lt__, __gt__ = _binary(operator.lt)[0], _binary(operator.gt)[0]
+    __le__, __ge__ = _binary(operator.le)[0], _binary(operator.ge)[0]
+
+    # What autograd asks of the things it differentiates; -2 is below every trace.
+    @property
+    def _trace(self) -> int:
+        value = self.value
+        return -2 if value is self.array else int(value._trace)
+
+    @property
+    def _node(self) -> Any:
+        return self.value._node
+
+    @property
+    def _value(self) -> Any:
+        value = self.value
+        return value if value is self.array else value._value
+
+    def __repr__(self) -> str:
+        name = "" if self.name is None else f"name={self.name!r}, "
+        return f"Variable({name}shape={self.shape}, dtype={self.dtype})"

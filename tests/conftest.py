@@ -1,0 +1,23 @@
+"""What holds for all tests: the kernels' disk cache, and how hypothesis looks for examples."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from hypothesis import settings
+
+ROOT = Path(__file__).parent.parent
+
+
+def sources_hash() -> str:
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "numclip").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+# Before Numba is imported: a cache that no other state of the sources has written to.
+os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".cache" / "numba" / sources_hash())
+
+settings.register_profile("numclip", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("numclip")

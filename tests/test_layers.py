@@ -1,0 +1,86 @@
+"""A module imports only from levels below its own (design: the lower knows nothing of the upper)."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "numclip"
+
+LEVELS = {
+    "_compile": 0,
+    "_kernels": 1,
+    "_array": 2,
+    "_slices": 3,
+    "_norm": 4,
+    "_variable": 4,
+    "_clip": 5,
+    "_gradient": 6,
+    "train": 7,
+    "__init__": 8,
+    "_demo": 9,
+    "__main__": 10,
+}
+# One file of a folder may import another, and a module nothing of its own level otherwise.
+FOLDERS = {"_kernels", "train", "_demo"}
+FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+def imported_modules(source: str) -> Iterator[str]:
+    """Yield what a source imports from numclip, wherever in the file, as dotted names."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom) and node.module == "numclip":
+            for alias in node.names:
+                yield f"numclip.{alias.name}"
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the level"
+            yield node.module or ""
+
+
+def part_of(file: str) -> str:
+    return Path(file).parts[0].removesuffix(".py")
+
+
+def part_imported(module: str) -> str:
+    name = module.split(".")[1] if "." in module else "__init__"
+    return name if name in LEVELS else "__init__"
+
+
+def imports_upward(file: str, source: str) -> list[str]:
+    part = part_of(file)
+    return [
+        module
+        for module in imported_modules(source)
+        if module.split(".")[0] == "numclip"
+        and not (part in FOLDERS and part == part_imported(module))
+        and LEVELS[part_imported(module)] >= LEVELS[part]
+    ]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_only_from_below(file: str) -> None:
+    assert imports_upward(file, (PACKAGE / file).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("_array.py", "from numclip._clip import clip_by_norm"),
+        ("_norm.py", "from numclip import _variable"),
+        ("_kernels/norm.py", "import numclip._array"),
+        ("_clip.py", "def f():\n    from numclip import train"),
+        ("_slices.py", "import numclip as nc"),
+    ],
+)
+def test_an_import_that_goes_up_is_found(file: str, line: str) -> None:
+    assert imports_upward(file, line)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_numba_is_imported_in_one_place(file: str) -> None:
+    modules = list(imported_modules((PACKAGE / file).read_text()))
+    assert file == "_compile.py" or not any(m.split(".")[0] == "numba" for m in modules)
