@@ -1,4 +1,4 @@
-"""A module imports only from levels below its own (design: the lower knows nothing of the upper)."""
+"""A module imports only from levels below its own."""
 
 import ast
 from collections.abc import Iterator

@@ -68,7 +68,14 @@ class Optimizer(ABC):
         """Advance what is kept once for all variables, where there is any."""
 
     def get_name(self) -> str:
-        """Return the name that the optimizer was given."""
+        """Return the name that the optimizer was given.
+
+        Examples
+        --------
+        >>> import numclip as nc
+        >>> nc.train.AdamOptimizer().get_name()
+        'Adam'
+        """
         return self._name
 
     def compute_gradients(

@@ -1,0 +1,93 @@
+"""The public names are those listed here, and each says what a reader needs."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import numclip as nc
+
+PUBLIC = [
+    "IndexedSlices",
+    "Variable",
+    "clip_by_average_norm",
+    "clip_by_global_norm",
+    "clip_by_norm",
+    "clip_by_value",
+    "gather",
+    "global_norm",
+    "gradients",
+    "train",
+    "value_and_gradients",
+]
+PUBLIC_IN_TRAIN = ["AdamOptimizer", "GradientDescentOptimizer", "Optimizer"]
+
+
+def documented_objects() -> list[tuple[str, Any]]:
+    """Return the public functions, classes and methods, each with its name."""
+    named = [(name, getattr(nc, name)) for name in PUBLIC if name != "train"]
+    named += [(f"train.{name}", getattr(nc.train, name)) for name in PUBLIC_IN_TRAIN]
+    members = [
+        (f"{name}.{member}", inspect.getattr_static(owner, member))
+        for name, owner in named
+        if inspect.isclass(owner)
+        for member in vars(owner)
+        if not member.startswith("_") and member not in getattr(owner, "_fields", ())
+    ]
+    is_function = (staticmethod, property)
+    return named + [
+        (name, member)
+        for name, member in members
+        if inspect.isfunction(member) or isinstance(member, is_function)
+    ]
+
+
+DOCUMENTED = documented_objects()
+names = [name for name, _ in DOCUMENTED]
+
+
+def test_public_names() -> None:
+    assert sorted(nc.__all__) == PUBLIC
+    assert set(PUBLIC) <= set(dir(nc))
+    assert sorted(name for name in vars(nc.train) if name[0].isupper()) == PUBLIC_IN_TRAIN
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'clip_by_rate'"):
+        nc.clip_by_rate  # noqa: B018
+
+
+@pytest.mark.parametrize(("name", "member"), DOCUMENTED, ids=names)
+def test_docstring(name: str, member: Any) -> None:
+    text = inspect.getdoc(member)
+    assert text, f"{name} has no docstring"
+    first = text.splitlines()[0]
+    assert first.endswith("."), first
+    if isinstance(member, property) or name == "train.Optimizer":
+        return
+    function = member.__func__ if isinstance(member, staticmethod) else member
+    parameters = [p for p in inspect.signature(function).parameters if p != "self"]
+    assert "Examples\n--------\n>>> " in text, f"{name} has no example"
+    if parameters:
+        assert "Parameters\n----------" in text
+        assert "References\n----------" in text or name.startswith(("IndexedSlices", "Variable"))
+    missing = [p for p in parameters if p not in text]
+    assert not missing, f"{name} does not document {missing}"
+
+
+@pytest.mark.parametrize("module", ["autograd", "rich", "matplotlib", "ml_dtypes"])
+def test_clipping_imports_only_numpy_and_numba(module: str) -> None:
+    # Numba itself imports SciPy, where it is installed.
+    program = f"import numclip, sys; print({module!r} in sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "False"
+
+
+def test_typed() -> None:
+    package = importlib.resources.files("numclip")
+    assert package.joinpath("py.typed").is_file()

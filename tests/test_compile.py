@@ -1,0 +1,103 @@
+"""When kernels are compiled, and when what was compiled is used again."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from numclip import _compile
+
+PACKAGE = Path(_compile.__file__).parent
+
+PROGRAM = """
+import json, sys
+import numpy as np, numclip as nc
+from numclip._kernels import norm
+clipped, _ = nc.clip_by_global_norm([np.float32([3.0, 4.0])], 1.0)
+stats = norm.sum_squares.stats
+print(json.dumps({
+    "hits": sum(stats.cache_hits.values()),
+    "misses": sum(stats.cache_misses.values()),
+    "cached": stats.cache_path is not None,
+    "clipped": [float(x) for x in clipped[0]],
+}))
+"""
+
+
+def run(package_parent: Path, cache: Path, **environment: str) -> dict[str, Any]:
+    """Clip in a process of its own, with the numclip that lies in this folder."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(package_parent),
+        "NUMBA_CACHE_DIR": str(cache),
+        **environment,
+    }
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=package_parent,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    parent = tmp_path_factory.mktemp("sources")
+    shutil.copytree(PACKAGE, parent / "numclip", ignore=shutil.ignore_patterns("__pycache__"))
+    return parent
+
+
+def test_second_process_compiles_nothing(sources: Path, tmp_path: Path) -> None:
+    first, second = run(sources, tmp_path), run(sources, tmp_path)
+    assert (first["hits"], first["misses"]) == (0, 1)
+    assert (second["hits"], second["misses"]) == (1, 0)
+    assert second["clipped"] == first["clipped"]
+
+
+def test_change_of_a_rule_in_another_file_compiles_anew(sources: Path, tmp_path: Path) -> None:
+    before = run(sources, tmp_path)
+    rules = sources / "numclip" / "_kernels" / "elementwise.py"
+    original = rules.read_text()
+    changed = original.replace("value * type(value)(factor)", "value * type(value)(2 * factor)")
+    assert changed != original
+    rules.write_text(changed)
+    try:
+        after = run(sources, tmp_path)
+    finally:
+        rules.write_text(original)
+    assert after["misses"] == 1
+    assert after["clipped"] == pytest.approx([2 * x for x in before["clipped"]])
+
+
+def test_nowhere_to_write_the_cache(sources: Path, tmp_path: Path) -> None:
+    # The one locator that is left takes only packages that lie in a zip file.
+    result = run(sources, tmp_path, NUMBA_CACHE_LOCATOR_CLASSES="ZipCacheLocator")
+    assert not result["cached"]
+    assert result["clipped"] == pytest.approx([0.6, 0.8])
+
+
+def test_without_numbas_private_stamp_nothing_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not _compile._stamp_cache(SimpleNamespace())
+    monkeypatch.setattr(_compile, "_stamp_cache", lambda dispatcher: False)
+    kernel: Any = _compile.kernel(_double)
+    assert kernel(2.0) == 4.0
+    assert kernel.stats.cache_path is None
+
+
+def _double(x):  # type: ignore[no-untyped-def]
+    return 2 * x
+
+
+def test_hash_follows_the_sources() -> None:
+    assert len(_compile.sources_hash()) == 64
+    assert _compile.sources_hash() == _compile.sources_hash()
