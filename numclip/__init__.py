@@ -9,6 +9,8 @@ from numclip._clip import clip_by_norm as clip_by_norm
 from numclip._clip import clip_by_value as clip_by_value
 from numclip._norm import global_norm as global_norm
 from numclip._slices import IndexedSlices as IndexedSlices
+from numclip._threads import get_num_threads as get_num_threads
+from numclip._threads import set_num_threads as set_num_threads
 from numclip._variable import Variable as Variable
 
 if TYPE_CHECKING:
@@ -26,8 +28,10 @@ __all__ = [
     "clip_by_norm",
     "clip_by_value",
     "gather",
+    "get_num_threads",
     "global_norm",
     "gradients",
+    "set_num_threads",
     "train",
     "value_and_gradients",
 ]

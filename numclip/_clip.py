@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from numclip import _array
+from numclip import _array, _threads
 from numclip._array import Array
-from numclip._kernels.elementwise import clip_values, scale
-from numclip._kernels.factor import factor_of_norm
-from numclip._kernels.rows import clip_rows
-from numclip._norm import Norm, named_tensors, norm_of
-from numclip._slices import IndexedSlices, Operand, operand, require_shape
+from numclip._kernels.axes import clip_slices, clip_slices_parallel, slices_of
+from numclip._kernels.elementwise import Bounds
+from numclip._slices import IndexedSlices, operand, require_shape
+from numclip._tensors import (
+    Norm,
+    named_tensors,
+    tensors_of,
+    tensors_to_read,
+    tensors_to_write,
+)
 
 _NUMBERS = f"{_array.FLOATING}, or integers"
 
@@ -74,7 +80,8 @@ def clip_by_value(
     if name is not None:
         with _array.named(name):
             return clip_by_value(t, clip_value_min, clip_value_max, out=out)
-    values, target, result = operand(t, out, "t", accepts=_is_number, expected=_NUMBERS)
+    checked = operand(t, out, "t", accepts=_is_number, expected=_NUMBERS)
+    values, target, result = checked
     lowest = _as_bound(clip_value_min, values, "clip_value_min")
     highest = _as_bound(clip_value_max, values, "clip_value_max")
     are_scalars = lowest.ndim == 0 and highest.ndim == 0
@@ -83,11 +90,7 @@ def clip_by_value(
             f"`clip_value_min` must not be above `clip_value_max`, got {lowest} and {highest}"
         )
     if are_scalars and _array.is_floating(values.dtype):
-        buffer = _array.buffer_for(target)
-        clip_values(
-            _array.numbers_of(values, buffer), float(lowest), float(highest), _array.flat(buffer)
-        )
-        _array.deliver(buffer, target)
+        tensors_of([checked]).map(Bounds(float(lowest), float(highest)))
     else:
         with np.errstate(invalid="ignore"):  # bfloat16 warns of NaN
             np.copyto(target, np.maximum(np.minimum(values, highest), lowest))
@@ -172,11 +175,15 @@ def clip_by_norm(
     if name is not None:
         with _array.named(name):
             return clip_by_norm(t, clip_norm, axes, out=out)
-    values, target, result = operand(t, out, "t")
-    reduced = _as_axes(axes, values.ndim)
-    norms_shape = tuple(1 if i in reduced else n for i, n in enumerate(values.shape))
-    _clip_rows(values, _as_limits(clip_norm, norms_shape), reduced, target)
-    return result
+    checked = operand(t, out, "t")
+    reduced = _as_axes(axes, checked.values.ndim)
+    shape = tuple(1 if i in reduced else n for i, n in enumerate(checked.values.shape))
+    limits = _as_limits(clip_norm, shape)
+    if limits.size == 1:
+        tensors_of([checked]).clip(limits.item())
+    else:
+        _clip_slices(checked.values, limits, reduced, checked.target)
+    return checked.result
 
 
 def _as_axes(axes: Any, dimensions: int) -> tuple[int, ...]:
@@ -213,22 +220,34 @@ def _as_limits(clip_norm: object, shape: tuple[int, ...]) -> Array:
         ) from None
 
 
-def _clip_rows(
-    values: Array, limits: Array, reduced: tuple[int, ...], target: Array, roundings: int = 0
-) -> None:
-    kept = [axis for axis in range(values.ndim) if axis not in reduced]
-    order = (*kept, *reduced)
-    target = target.transpose(order)
-    buffer = _array.buffer_for(target)
-    count = limits.size
-    numbers = _array.numbers_of(values.transpose(order), buffer)
-    if numbers.size:
-        clip_rows(
-            numbers.reshape(count, -1),
-            _array.read_only(np.ascontiguousarray(limits).reshape(-1)),
-            roundings,
-            _array.flat(buffer).reshape(count, -1),
+def _clip_slices(values: Array, limits: Array, reduced: tuple[int, ...], target: Array) -> None:
+    """Clip each slice over the reduced axes; where those lie apart, through copies."""
+    begin = reduced[0] if reduced else values.ndim
+    end = begin + len(reduced)
+    outer, inner = math.prod(values.shape[:begin]), math.prod(values.shape[end:])
+    is_complex = values.dtype.kind == "c"
+    if reduced != tuple(range(begin, end)) or (is_complex and inner > 1):
+        kept = [axis for axis in range(values.ndim) if axis not in reduced]
+        order = (*kept, *reduced)
+        last = tuple(range(len(kept), values.ndim))
+        _clip_slices(
+            values.transpose(order), limits.transpose(order), last, target.transpose(order)
         )
+        return
+    if not values.size:
+        return
+    buffer = _array.buffer_for(target)
+    arguments = (
+        _array.numbers_of(values, buffer).reshape(outer, -1, inner),
+        _array.read_only(np.ascontiguousarray(limits).reshape(outer, inner).view()),
+        _array.flat(buffer).reshape(outer, -1, inner),
+    )
+    parts = _threads.parts_for(values.size)
+    if parts == 1:
+        clip_slices(*arguments, 0, slices_of(arguments[0].shape))
+    else:
+        with _threads.running(parts):
+            clip_slices_parallel(*arguments, parts)
     _array.deliver(buffer, target)
 
 
@@ -277,14 +296,13 @@ def clip_by_average_norm(
     if name is not None:
         with _array.named(name):
             return clip_by_average_norm(t, clip_norm, out=out)
-    values, target, result = operand(t, out, "t")
-    shape = require_shape(t, "t") if isinstance(t, IndexedSlices) else values.shape
-    size = np.prod(shape, dtype=np.float64)
+    checked = operand(t, out, "t")
+    shape = require_shape(t, "t") if isinstance(t, IndexedSlices) else checked.values.shape
+    size = float(np.prod(shape, dtype=np.float64))
     limit = _array.as_limit(clip_norm, "clip_norm")
-    limits = np.full((1,) * values.ndim, limit * size if size else limit)
     # Two roundings more: the limit's product here, and the quotient that the caller would check.
-    _clip_rows(values, limits, tuple(range(values.ndim)), target, roundings=2)
-    return result
+    tensors_of([checked]).clip(limit * size if size else limit, roundings=2)
+    return checked.result
 
 
 def clip_by_global_norm(
@@ -353,92 +371,47 @@ def clip_by_global_norm(
     if name is not None:
         with _array.named(name):
             return clip_by_global_norm(t_list, clip_norm, use_norm, nonfinite=nonfinite, out=out)
-    names, operands = _operands(t_list, out)
     limit = _array.as_limit(clip_norm, "clip_norm")
     if nonfinite not in ("propagate", "raise", "zero"):
         raise ValueError(
             f'`nonfinite` must be "propagate", "raise" or "zero", got {_array.describe(nonfinite)}'
         )
-    present = [entry for entry in operands if entry is not None]
-    if use_norm is None:
-        norm = norm_of([entry.values for entry in present])
-        reported: Any = norm.value
-    else:
-        norm = _given_norm(use_norm, [entry.values for entry in present])
-        reported = use_norm
-    if np.isfinite(norm.root) or nonfinite == "propagate":
-        for entry in present:
-            _scale(entry, norm, limit)
-    elif nonfinite == "zero":
-        for entry in present:
-            entry.target[...] = 0
-    else:
-        raise FloatingPointError(_nonfinite_message(names, operands, norm, use_norm))
-    results = [None if entry is None else entry.result for entry in operands]
+    norm = None if use_norm is None else _given_norm(use_norm)
+    tensors, results = tensors_to_write(t_list, out)
+    only_finite = nonfinite != "propagate"
+    if norm is None:
+        norm = tensors.clip(limit, only_finite=only_finite)
+    elif math.isfinite(norm.root) or not only_finite:
+        tensors.scale(norm, limit)
+    if only_finite and not math.isfinite(norm.root):
+        if nonfinite == "raise":
+            raise FloatingPointError(_nonfinite_message(t_list, use_norm))
+        _fill_with_zeros(results)
+    reported = norm.value if use_norm is None else use_norm
     if isinstance(t_list, Mapping):
         return dict(zip(t_list, results, strict=True)), reported
     return results, reported
 
 
-def _operands(t_list: Any, out: Any) -> tuple[list[str], list[Operand | None]]:
-    """Check all tensors and their targets; None where an entry is None."""
-    named = named_tensors(t_list)
-    names = [entry for entry, _ in named]
-    if out is None:
-        return names, [None if t is None else operand(t, None, entry) for entry, t in named]
-    named_targets = named_tensors(out, "out")
-    same_keys = not isinstance(t_list, Mapping) or (
-        isinstance(out, Mapping) and out.keys() == t_list.keys()
-    )
-    if len(named) != len(named_targets) or not same_keys:
-        raise ValueError(
-            f"`out` must have the entries of `t_list`, {len(named)}, got {len(named_targets)}"
-        )
-    if isinstance(t_list, Mapping):
-        named_targets = [(f"out[{key!r}]", out[key]) for key in t_list]
-    operands = [
-        None if t is None else _operand_with_target(t, target, entry, target_name)
-        for (entry, t), (target_name, target) in zip(named, named_targets, strict=True)
-    ]
-    present = [entry for entry in operands if entry is not None]
-    _array.check_disjoint(
-        [entry.target for entry in present], [entry.values for entry in present], "out"
-    )
-    return names, operands
-
-
-def _operand_with_target(t: Any, target: Any, name: str, target_name: str) -> Operand:
-    if target is None:
-        raise TypeError(f"`{target_name}` must be a NumPy array, got None")
-    return operand(t, target, name, target_name)
-
-
-def _given_norm(use_norm: Any, tensors: list[Array]) -> Norm:
+def _given_norm(use_norm: object) -> Norm:
     root = _array.as_scalar(use_norm, "use_norm")
     if root < 0:
         raise ValueError(f"`use_norm` must not be negative, got {root}")
-    return norm_of([])._replace(root=root)
+    return Norm(root)
 
 
-def _scale(entry: Operand, norm: Norm, limit: float) -> None:
-    values, target, _ = entry
-    single = _array.is_single(values.dtype)
-    factor, first, second = factor_of_norm(norm.root, norm.exponent, limit, norm.slack, single)
-    if factor == 1.0:
-        if target is not values:
-            np.copyto(target, values)
-        return
-    buffer = _array.buffer_for(target)
-    numbers = _array.numbers_of(values, buffer)
-    scale(numbers, factor, first, second, _array.flat(buffer))
-    _array.deliver(buffer, target)
+def _fill_with_zeros(results: list[Any]) -> None:
+    for result in results:
+        if result is not None:
+            values = result.values if isinstance(result, IndexedSlices) else result
+            values[...] = 0
 
 
-def _nonfinite_message(
-    names: list[str], operands: list[Operand | None], norm: Norm, use_norm: Any
-) -> str:
+def _nonfinite_message(t_list: Any, use_norm: object) -> str:
     if use_norm is not None:
-        return f"`use_norm` is not finite: {use_norm}"
-    present = [name for name, entry in zip(names, operands, strict=True) if entry is not None]
-    first = int(np.flatnonzero(~np.isfinite(norm.sums))[0])
-    return f"`{present[first]}` is not finite: its norm is {np.sqrt(norm.sums[first])}"
+        return f"`use_norm` must be finite, got {use_norm}"
+    for name, t in named_tensors(t_list):
+        norm = tensors_to_read([t]).norm()
+        if not math.isfinite(norm.root):
+            return f"`{name}` must be finite, got an array of norm {norm.root}"
+    raise AssertionError("some tensor of a norm that is not finite is not finite")

@@ -1,16 +1,43 @@
 """How numclip compiles: what a rule is, what a kernel is, and when a compiled kernel is stale."""
 
 import hashlib
+import platform
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import njit, types
-from numba.extending import overload, register_jitable
+from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
+from numba import (
+    carray,
+    config,
+    get_num_threads,
+    njit,
+    prange,
+    set_num_threads,
+    threading_layer,
+    types,
+)
+from numba.extending import intrinsic, overload, register_jitable
 
-__all__ = ["kernel", "overload", "rule", "sources_hash", "types"]
-
-_OPTIONS = {"error_model": "numpy", "nogil": True}
+__all__ = [
+    "array_at",
+    "converts_float16",
+    "float16_to_float32",
+    "float32_to_float16",
+    "get_num_threads",
+    "integer_at",
+    "kernel",
+    "locked_kernel",
+    "overload",
+    "parallel_kernel",
+    "prange",
+    "rule",
+    "set_num_threads",
+    "sources_hash",
+    "types",
+]
 
 
 def sources_hash() -> str:
@@ -33,12 +60,27 @@ def rule(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a loop over arrays for the CPU, at its first call, and keep it on disk."""
+    return _compiled(function, nogil=True)
+
+
+def parallel_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile, as `kernel`, a loop over `prange`, each turn of which calls a kernel."""
+    return _compiled(function, nogil=True, parallel=True)
+
+
+def locked_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile, as `kernel`, what looks into Python objects and so holds the interpreter's lock."""
+    return _compiled(function)
+
+
+def _compiled(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
+    options = {"error_model": "numpy", **options}  # type: ignore[dict-item]
     try:
-        dispatcher = njit(cache=True, **_OPTIONS)(function)
+        dispatcher = njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that could hold the cache is writable
-        return njit(**_OPTIONS)(function)  # type: ignore[no-any-return]
+        return njit(**options)(function)  # type: ignore[no-any-return]
     if not _stamp_cache(dispatcher):
-        return njit(**_OPTIONS)(function)  # type: ignore[no-any-return]
+        return njit(**options)(function)  # type: ignore[no-any-return]
     return dispatcher  # type: ignore[no-any-return]
 
 
@@ -53,3 +95,72 @@ def _stamp_cache(dispatcher: Any) -> bool:
         return False
     cache_file._source_stamp = _STAMP
     return True
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _pointer(typing_context: Any, address: Any, like: Any) -> Any:
+    pointer = types.CPointer(like.dtype if isinstance(like, types.DType) else like)
+
+    def convert(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+    return pointer(types.int64, like), convert
+
+
+@register_jitable  # type: ignore[untyped-decorator]
+def array_at(address: Any, size: Any, like: Any) -> Any:
+    """Return the numbers that lie at an address, of the type of `like`."""
+    return carray(_pointer(address, like), (size,))
+
+
+@register_jitable  # type: ignore[untyped-decorator]
+def integer_at(address: Any, like: Any) -> Any:
+    """Return the integer that lies at an address, of the type of `like`."""
+    return carray(_pointer(address, like), (1,))[0]
+
+
+def most_threads() -> int:
+    return int(config.NUMBA_NUM_THREADS)
+
+
+@cache
+def threads_are_safe() -> bool:
+    """Tell whether the layer that runs Numba's threads lets two Python threads use it at once.
+
+    The layer that Numba falls back to, workqueue, aborts the process then.
+    """
+    try:
+        from numba.np.ufunc.parallel import _launch_threads
+
+        _launch_threads()
+        return threading_layer() in ("tbb", "omp")
+    except (ImportError, ValueError):  # no such layer, or no longer this way to start one
+        return False
+
+
+def converts_float16() -> bool:
+    """Tell whether the processor that kernels are compiled for has instructions for float16.
+
+    Without them LLVM calls a function that is not there, and the process dies.
+    """
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return True
+    if config.CPU_NAME is None:
+        return bool(get_host_cpu_features().get("f16c", False))
+    return "+f16c" in (config.CPU_FEATURES or "")
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def float16_to_float32(typing_context: Any, stored: Any) -> Any:
+    def convert(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), convert
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def float32_to_float16(typing_context: Any, value: Any) -> Any:
+    def convert(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(builder.fptrunc(arguments[0], ir.HalfType()), ir.IntType(16))
+
+    return types.uint16(types.float32), convert

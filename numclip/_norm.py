@@ -1,59 +1,13 @@
-"""The norm of one tensor or of many."""
+"""The norm of many tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from numclip import _array
-from numclip._array import Array
-from numclip._kernels.factor import slack_of
-from numclip._kernels.norm import add_squares, sum_squares, times_power_of_two
-from numclip._slices import IndexedSlices, check_lengths
-
-
-class Norm(NamedTuple):
-    """The norm ``root * 2**exponent`` of some tensors, and what is known of it."""
-
-    root: float
-    exponent: int
-    slack: int
-    sums: Array
-
-    @property
-    def value(self) -> np.float64:
-        return np.float64(times_power_of_two(float(self.root), int(self.exponent)))
-
-
-def norm_of(tensors: Sequence[Array]) -> Norm:
-    sums = np.empty(len(tensors))
-    exponents = np.empty(len(tensors), np.int64)
-    for i, tensor in enumerate(tensors):
-        sums[i], exponents[i] = sum_squares(_array.read_only(_array.flat(tensor)))
-    root, exponent = add_squares(sums.copy(), exponents)
-    longest = max((tensor.size * (1 + (tensor.dtype.kind == "c")) for tensor in tensors), default=0)
-    return Norm(root, exponent, slack_of(longest, len(tensors)), sums)
-
-
-def named_tensors(t_list: object, argument: str = "t_list") -> list[tuple[str, Any]]:
-    """Return the entries of a list, tuple or dict, each with its name for messages."""
-    if isinstance(t_list, Mapping):
-        return [(f"{argument}[{key!r}]", t) for key, t in t_list.items()]
-    if not isinstance(t_list, Sequence) or isinstance(t_list, IndexedSlices | str | bytes):
-        raise TypeError(
-            f"`{argument}` must be a list, tuple or dict of tensors, got {type(t_list).__name__}"
-        )
-    return [(f"{argument}[{i}]", t) for i, t in enumerate(t_list)]
-
-
-def _values(entries: Iterable[tuple[str, Any]]) -> Iterable[Array]:
-    for name, t in entries:
-        if isinstance(t, IndexedSlices):
-            yield check_lengths(t, name)[0]
-        elif t is not None:
-            yield _array.as_array(t, name)
+from numclip._tensors import tensors_to_read
 
 
 def global_norm(t_list: Any, name: str | None = None) -> np.float64:
@@ -95,4 +49,4 @@ def global_norm(t_list: Any, name: str | None = None) -> np.float64:
     if name is not None:
         with _array.named(name):
             return global_norm(t_list)
-    return norm_of(list(_values(named_tensors(t_list)))).value
+    return tensors_to_read(t_list).norm().value

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from numclip._compile import kernel, rule
+from numclip._compile import rule
 from numclip._kernels.norm import chain_length, times_power_of_two
 
 _SINGLE_MARGIN = 1.0 - 2.0**-24 - 2.0**-40
@@ -61,8 +61,3 @@ def clip_factor(root, exponent, limit, slack, single):
     power -= exponent
     half = power // 2
     return significand, math.ldexp(1.0, half), math.ldexp(1.0, power - half)
-
-
-@kernel
-def factor_of_norm(root, exponent, limit, slack, single):
-    return clip_factor(root, exponent, limit, slack, single)

@@ -8,7 +8,14 @@ float64. `narrow` rounds a computed number to the type of `stored`, to nearest, 
 
 import numpy as np
 
-from numclip._compile import overload, rule, types
+from numclip._compile import (
+    converts_float16,
+    float16_to_float32,
+    float32_to_float16,
+    overload,
+    rule,
+    types,
+)
 
 _SIGN = np.uint32(0x8000_0000)
 _MAGNITUDE = np.uint32(0x7FFF_FFFF)
@@ -16,7 +23,6 @@ _FLOAT32_INFINITY = np.uint32(0x7F80_0000)
 _FLOAT16_LIMIT = np.uint32(0x4780_0000)  # 65536.0, the first power of two that is too large
 _FLOAT16_NORMAL = np.uint32(0x3880_0000)  # 2**-14
 _EXPONENT_SHIFT = np.uint32(0x3800_0000)  # 127 - 15 in the exponent's place
-_TO_SUBNORMAL = np.float32(2.0**24)
 _HALF = np.float32(0.5)
 
 
@@ -76,19 +82,6 @@ def _narrow_float16(value):
 
 
 @rule
-def _truncate_float16(value):
-    bits = _bits(value)
-    magnitude = np.uint32(bits & _MAGNITUDE)
-    if magnitude >= _FLOAT16_LIMIT:
-        result = np.uint32(0x7E00) if magnitude > _FLOAT32_INFINITY else np.uint32(0x7C00)
-    elif magnitude < _FLOAT16_NORMAL:
-        result = np.uint32(_value(magnitude) * _TO_SUBNORMAL)
-    else:
-        result = np.uint32((magnitude - _EXPONENT_SHIFT) >> np.uint32(13))
-    return np.uint16(result | np.uint32((bits & _SIGN) >> np.uint32(16)))
-
-
-@rule
 def _widen_bfloat16(stored):
     return _value(np.uint32(np.uint32(np.uint16(stored)) << np.uint32(16)))
 
@@ -103,14 +96,6 @@ def _narrow_bfloat16(value):
     return np.int16(np.uint16(rounded >> np.uint32(16)))
 
 
-@rule
-def _truncate_bfloat16(value):
-    bits = _bits(value)
-    if np.uint32(bits & _MAGNITUDE) > _FLOAT32_INFINITY:
-        return np.int16(np.uint16(np.uint32(bits >> np.uint32(16)) | np.uint32(0x0040)))
-    return np.int16(np.uint16(bits >> np.uint32(16)))
-
-
 def widen(stored):
     if isinstance(stored, np.uint16):
         return _widen_float16(stored)
@@ -121,6 +106,8 @@ def widen(stored):
 
 @overload(widen)
 def _widen(stored):
+    if stored == types.uint16 and converts_float16():
+        return lambda stored: float16_to_float32(stored)
     if stored == types.uint16:
         return lambda stored: _widen_float16(stored)
     if stored == types.int16:
@@ -138,6 +125,8 @@ def narrow(value, stored):
 
 @overload(narrow)
 def _narrow(value, stored):
+    if stored == types.uint16 and converts_float16():
+        return lambda value, stored: float32_to_float16(_round_to_odd(value))
     if stored == types.uint16:
         return lambda value, stored: _narrow_float16(_round_to_odd(value))
     if stored == types.int16:
@@ -145,18 +134,22 @@ def _narrow(value, stored):
     return lambda value, stored: type(stored)(value)
 
 
+@rule
 def truncate(value, stored):
-    if isinstance(stored, np.uint16):
-        return _truncate_float16(_round_to_odd(value))
-    if isinstance(stored, np.int16):
-        return _truncate_bfloat16(_round_to_odd(value))
-    return type(stored)(value)
+    """Round as `narrow`, but the halves toward zero."""
+    rounded = narrow(value, stored)
+    return _step_back(rounded, abs(widen(rounded)) > abs(value))
 
 
-@overload(truncate)
-def _truncate(value, stored):
-    if stored == types.uint16:
-        return lambda value, stored: _truncate_float16(_round_to_odd(value))
-    if stored == types.int16:
-        return lambda value, stored: _truncate_bfloat16(_round_to_odd(value))
-    return lambda value, stored: type(stored)(value)
+def _step_back(stored, is_beyond):
+    """Return the next half toward zero, where rounding went the other way."""
+    if isinstance(stored, np.uint16 | np.int16):
+        return type(stored)(stored - type(stored)(is_beyond))
+    return stored
+
+
+@overload(_step_back)
+def _overload_step_back(stored, is_beyond):
+    if stored == types.uint16 or stored == types.int16:
+        return lambda stored, is_beyond: type(stored)(stored - type(stored)(is_beyond))
+    return lambda stored, is_beyond: stored

@@ -2,8 +2,8 @@
 
 The squares are taken and added in float64. A chunk of 4,096 numbers is added in 128 lanes, lane j
 taking every 128th number from j on; the lanes are added in a tree that halves their number seven
-times. The sums of the chunks are added the same way, until one sum is left. No sum depends on
-threads, on alignment or on the width of the processor's registers.
+times. The sums of the chunks are added the same way, until one sum is left; then those of the
+tensors. No sum depends on threads, on alignment or on the width of the processor's registers.
 
 A norm is `root * 2**exponent`; the exponent is not zero only where squares left float64's range.
 """
@@ -12,10 +12,22 @@ import math
 
 import numpy as np
 
-from numclip._compile import kernel, rule
+from numclip._compile import array_at, kernel, parallel_kernel, prange, rule
 from numclip._kernels.half import widen
+from numclip._kernels.table import (
+    BFLOAT16,
+    CHUNK,
+    FIRST_CHUNK,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    KIND,
+    SIZE,
+    SOURCE,
+    chunks_of,
+    row_of,
+)
 
-CHUNK = 4096
 LANES = 128
 
 # Inside these bounds no sum of fewer than 2**63 numbers overflows, and what underflowed in it is
@@ -32,14 +44,23 @@ def times_power_of_two(value, exponent):
 
 
 @rule
-def _square(stored):
+def square(stored):
     value = np.float64(widen(stored))
     return value * value
 
 
 @rule
-def _add_lanes(lanes):
-    width = LANES // 2
+def lanes_used(size):
+    """Return the number of lanes, a power of two, that hold all there is to add."""
+    used = LANES
+    while used // 2 >= size and used > 1:
+        used //= 2
+    return used
+
+
+@rule
+def _add_lanes(lanes, used):
+    width = used // 2
     while width > 0:
         for lane in range(width):
             lanes[lane] += lanes[lane + width]
@@ -49,24 +70,26 @@ def _add_lanes(lanes):
 
 @kernel
 def _sum_squares_of_chunk(chunk, lanes):
-    lanes[:] = 0.0
+    used = lanes_used(chunk.size)
+    lanes[:used] = 0.0
     rows = chunk.size // LANES
     for row in range(rows):
         numbers = chunk[row * LANES : (row + 1) * LANES]
         for lane in range(LANES):
-            lanes[lane] += _square(numbers[lane])
+            lanes[lane] += square(numbers[lane])
     rest = chunk[rows * LANES :]
     for lane in range(rest.size):
-        lanes[lane] += _square(rest[lane])
-    return _add_lanes(lanes)
+        lanes[lane] += square(rest[lane])
+    return _add_lanes(lanes, used)
 
 
 @kernel
 def _sum_chunk(chunk, lanes):
-    lanes[:] = 0.0
+    used = lanes_used(chunk.size)
+    lanes[:used] = 0.0
     for i in range(chunk.size):
         lanes[i % LANES] += chunk[i]
-    return _add_lanes(lanes)
+    return _add_lanes(lanes, used)
 
 
 @kernel
@@ -74,7 +97,7 @@ def add_sums(sums):
     """Add the sums of chunks, or of tensors, in the order of the chunks' own additions."""
     lanes = np.empty(LANES)
     while sums.size > 1:
-        count = (sums.size + CHUNK - 1) // CHUNK
+        count = chunks_of(sums.size)
         sums_of_chunks = np.empty(count)
         for chunk in range(count):
             sums_of_chunks[chunk] = _sum_chunk(sums[chunk * CHUNK : (chunk + 1) * CHUNK], lanes)
@@ -83,27 +106,10 @@ def add_sums(sums):
 
 
 @kernel
-def _sum_squares(x):
-    count = (x.size + CHUNK - 1) // CHUNK
-    lanes = np.empty(LANES)
-    sums = np.empty(count)
-    for chunk in range(count):
-        sums[chunk] = _sum_squares_of_chunk(x[chunk * CHUNK : (chunk + 1) * CHUNK], lanes)
-    return add_sums(sums)
-
-
-@kernel
-def _sum_scaled_squares(x, exponent):
-    count = (x.size + CHUNK - 1) // CHUNK
-    lanes = np.empty(LANES)
-    sums = np.empty(count)
-    scaled = np.empty(CHUNK)
-    for chunk in range(count):
-        numbers = x[chunk * CHUNK : (chunk + 1) * CHUNK]
-        for i in range(numbers.size):
-            scaled[i] = times_power_of_two(np.float64(widen(numbers[i])), -exponent)
-        sums[chunk] = _sum_squares_of_chunk(scaled[: numbers.size], lanes)
-    return add_sums(sums)
+def _sum_squares_of_chunks(x, first, sums, lanes):
+    for i in range(sums.size):
+        chunk = first + i
+        sums[i] = _sum_squares_of_chunk(x[chunk * CHUNK : (chunk + 1) * CHUNK], lanes)
 
 
 @kernel
@@ -117,17 +123,43 @@ def _largest_magnitude(x):
 
 
 @kernel
-def sum_squares(x):
+def _sum_scaled_squares(x, exponent, lanes):
+    sums = np.empty(chunks_of(x.size))
+    scaled = np.empty(CHUNK)
+    for chunk in range(sums.size):
+        numbers = x[chunk * CHUNK : (chunk + 1) * CHUNK]
+        for i in range(numbers.size):
+            scaled[i] = times_power_of_two(np.float64(widen(numbers[i])), -exponent)
+        sums[chunk] = _sum_squares_of_chunk(scaled[: numbers.size], lanes)
+    return add_sums(sums)
+
+
+@rule
+def fits(x, total):
+    """Tell whether nothing was lost in a sum of squares by overflow or underflow."""
+    return x.itemsize < 8 or _SMALLEST_SUM <= total <= _LARGEST_SUM or math.isnan(total)
+
+
+@kernel
+def rescued_sum(x, total, lanes):
     """Return the sum of squares as `sum` and `exponent`, for `sum * 4**exponent`."""
-    total = _sum_squares(x)
-    fits = x.itemsize < 8 or _SMALLEST_SUM <= total <= _LARGEST_SUM or math.isnan(total)
-    if fits:
+    if fits(x, total):
         return total, 0
     largest = _largest_magnitude(x)
     if largest == 0.0 or math.isinf(largest):
         return total, 0
     exponent = math.frexp(largest)[1]
-    return _sum_scaled_squares(x, exponent), exponent
+    return _sum_scaled_squares(x, exponent, lanes), exponent
+
+
+@kernel
+def sum_squares(x, lanes):
+    """Return the sum of squares as `sum` and `exponent`, for `sum * 4**exponent`."""
+    if x.size <= CHUNK:
+        return rescued_sum(x, _sum_squares_of_chunk(x, lanes), lanes)
+    sums = np.empty(chunks_of(x.size))
+    _sum_squares_of_chunks(x, 0, sums, lanes)
+    return rescued_sum(x, add_sums(sums), lanes)
 
 
 @kernel
@@ -145,11 +177,74 @@ def add_squares(sums, exponents):
     return math.sqrt(add_sums(sums)), exponent
 
 
+@kernel
+def _sum_chunks_of_row(row, first, sums, lanes):
+    address, size, kind = row[SOURCE], row[SIZE], row[KIND]
+    if kind == FLOAT32:
+        _sum_squares_of_chunks(array_at(address, size, np.float32(0)), first, sums, lanes)
+    elif kind == FLOAT64:
+        _sum_squares_of_chunks(array_at(address, size, np.float64(0)), first, sums, lanes)
+    elif kind == FLOAT16:
+        _sum_squares_of_chunks(array_at(address, size, np.uint16(0)), first, sums, lanes)
+    elif kind == BFLOAT16:
+        _sum_squares_of_chunks(array_at(address, size, np.int16(0)), first, sums, lanes)
+
+
+@kernel
+def sum_chunks(table, first, last, sums):
+    """Sum the squares of these chunks of the whole table."""
+    lanes = np.empty(LANES)
+    row = row_of(table, first)
+    while first < last:
+        start = table[row, FIRST_CHUNK]
+        end = min(last, start + chunks_of(table[row, SIZE]))
+        if end > first:
+            _sum_chunks_of_row(table[row], first - start, sums[first:end], lanes)
+            first = end
+        row += 1
+
+
+@kernel
+def sum_rows(table, sums):
+    """Return the sum of squares, and its exponent, of each tensor whose chunks were summed."""
+    lanes = np.empty(LANES)
+    totals = np.zeros(table.shape[0])
+    exponents = np.zeros(table.shape[0], np.int64)
+    for row in range(table.shape[0]):
+        size, start = table[row, SIZE], table[row, FIRST_CHUNK]
+        if size > 0:
+            totals[row] = add_sums(sums[start : start + chunks_of(size)])
+            if table[row, KIND] == FLOAT64:
+                x = array_at(table[row, SOURCE], size, np.float64(0))
+                totals[row], exponents[row] = rescued_sum(x, totals[row], lanes)
+    return totals, exponents
+
+
+@parallel_kernel
+def sum_chunks_parallel(table, chunks, sums, parts):
+    for part in prange(parts):
+        sum_chunks(table, part * chunks // parts, (part + 1) * chunks // parts, sums)
+
+
+@kernel
+def norm_of_sums(table, sums):
+    """Return the norm of all tensors, whose chunks' squares were summed."""
+    totals, exponents = sum_rows(table, sums)
+    return add_squares(totals, exponents)
+
+
+@kernel
+def norm_of_table(table, chunks):
+    sums = np.empty(chunks)
+    sum_chunks(table, 0, chunks, sums)
+    return norm_of_sums(table, sums)
+
+
 @rule
 def chain_length(size):
     """Return the longest chain of additions that a number passes through in a sum of `size`."""
     length = 0
     while size > 1:
         length += (min(size, CHUNK) + LANES - 1) // LANES - 1 + 7
-        size = (size + CHUNK - 1) // CHUNK
+        size = chunks_of(size)
     return length

@@ -1,29 +1,9 @@
-"""Loops over the rows of a matrix: one norm and one limit to a row, or one index to a row."""
-
-import math
+"""Loops over the rows of a matrix that has one index to a row."""
 
 import numpy as np
 
 from numclip._compile import kernel
-from numclip._kernels.elementwise import scale
-from numclip._kernels.factor import clip_factor, slack_of
 from numclip._kernels.half import narrow, widen
-from numclip._kernels.norm import sum_squares
-
-
-@kernel
-def clip_rows(x, limits, roundings, out):
-    """Bring the norm of each row to its limit; `roundings` adds to the slack."""
-    slack = slack_of(x.shape[1], 1) + roundings
-    for row in range(x.shape[0]):
-        total, exponent = sum_squares(x[row])
-        factor, first, second = clip_factor(
-            math.sqrt(total), exponent, limits[row], slack, x.itemsize < 8
-        )
-        if factor == 1.0:
-            out[row] = x[row]
-        else:
-            scale(x[row], factor, first, second, out[row])
 
 
 @kernel

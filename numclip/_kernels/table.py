@@ -1,0 +1,189 @@
+"""A list of tensors as kernels see it: a table of addresses, read from the arrays' own headers.
+
+Asking NumPy for an array's address costs a microsecond, reading it where CPython and NumPy keep it
+4 ns. `layout` says where; `_headers.py` finds it out and tests it.
+"""
+
+import numpy as np
+
+from numclip._compile import integer_at, locked_kernel, rule
+
+CHUNK = 4096
+
+# Columns of a table. A tensor has one row; None has size 0.
+SOURCE, TARGET, SIZE, KIND, FIRST_CHUNK, COLUMNS = 0, 1, 2, 3, 4, 5
+
+FLOAT32, FLOAT64, FLOAT16, BFLOAT16 = 0, 1, 2, 3
+
+_INT64 = np.int64(0)
+_INT32 = np.int32(0)
+
+_C_CONTIGUOUS, _OWNS_DATA, _ALIGNED, _WRITEABLE = 0x0001, 0x0004, 0x0100, 0x0400
+
+
+@rule
+def chunks_of(size):
+    return (size + CHUNK - 1) // CHUNK
+
+
+@rule
+def row_of(table, chunk):
+    """Return the row that holds a chunk: the last one that begins at it or before it."""
+    low, high = 0, table.shape[0]
+    while high - low > 1:
+        middle = (low + high) // 2
+        if table[middle, FIRST_CHUNK] <= chunk:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+# Entries of `layout`: offsets in an array object, in a tuple, and two addresses to recognise.
+(
+    ARRAY_TYPE,
+    NONE,
+    TYPE_OFFSET,
+    DATA_OFFSET,
+    DIMENSIONS_OFFSET,
+    SHAPE_OFFSET,
+    DESCRIPTOR_OFFSET,
+    FLAGS_OFFSET,
+    FIRST_ITEM_OFFSET,
+) = range(9)
+
+
+@rule
+def _kind_of(descriptor, descriptors):
+    for i in range(descriptors.shape[0]):
+        if descriptors[i, 0] == descriptor:
+            return descriptors[i, 1], descriptors[i, 2]
+    return -1, 0
+
+
+@rule
+def _is_plain(item, flags, layout):
+    """Tell an exact ndarray whose flags, among them C-contiguity and alignment, are all set."""
+    if integer_at(item + layout[TYPE_OFFSET], _INT64) != layout[ARRAY_TYPE]:
+        return False
+    return integer_at(item + layout[FLAGS_OFFSET], _INT32) & flags == flags
+
+
+@rule
+def _same_shape(item, other, layout):
+    dimensions = integer_at(item + layout[DIMENSIONS_OFFSET], _INT32)
+    if integer_at(other + layout[DIMENSIONS_OFFSET], _INT32) != dimensions:
+        return False
+    shape = integer_at(item + layout[SHAPE_OFFSET], _INT64)
+    other_shape = integer_at(other + layout[SHAPE_OFFSET], _INT64)
+    for i in range(dimensions):
+        if integer_at(shape + 8 * i, _INT64) != integer_at(other_shape + 8 * i, _INT64):
+            return False
+    return True
+
+
+@rule
+def _size_of(item, layout):
+    size = 1
+    shape = integer_at(item + layout[SHAPE_OFFSET], _INT64)
+    for i in range(integer_at(item + layout[DIMENSIONS_OFFSET], _INT32)):
+        size *= integer_at(shape + 8 * i, _INT64)
+    return size
+
+
+@rule
+def _are_distinct(addresses):
+    """Tell whether no address occurs twice."""
+    capacity = 16
+    while capacity < 2 * addresses.size:
+        capacity *= 2
+    seen = np.zeros(capacity, np.int64)
+    for i in range(addresses.size):
+        slot = (addresses[i] >> 4) & (capacity - 1)
+        while seen[slot] != 0:
+            if seen[slot] == addresses[i]:
+                return False
+            slot = (slot + 1) & (capacity - 1)
+        seen[slot] = addresses[i]
+    return True
+
+
+@rule
+def _are_disjoint(table, itemsizes, own_their_data):
+    """Tell whether no two targets, and no target and another's source, overlap.
+
+    Arrays that own their data overlap only if they are the same: 1,000 of them take 3 us in place
+    of the 18 us of sorting.
+    """
+    starts = np.empty(2 * table.shape[0], np.int64)
+    ends = np.empty(2 * table.shape[0], np.int64)
+    spans = 0
+    in_order = True
+    for i in range(table.shape[0]):
+        length = table[i, SIZE] * itemsizes[table[i, KIND]]
+        for column in (TARGET, SOURCE):
+            if length > 0 and (column == TARGET or table[i, SOURCE] != table[i, TARGET]):
+                starts[spans] = table[i, column]
+                ends[spans] = table[i, column] + length
+                in_order = in_order and (spans == 0 or ends[spans - 1] <= starts[spans])
+                spans += 1
+    if in_order:
+        return True
+    if own_their_data:
+        return _are_distinct(starts[:spans])
+    order = np.argsort(starts[:spans])
+    for i in range(1, spans):
+        if ends[order[i - 1]] > starts[order[i]]:
+            return False
+    return True
+
+
+@locked_kernel
+def table_of(items, targets, count, layout, descriptors):
+    """Fill a table from two tuples of arrays, given by address; `targets` may be `items` or 0.
+
+    Returns the table, the number of its chunks, and that of its numbers. No chunks, -1, are said to
+    be there if an array is not one that can be read like this, or if arrays overlap.
+    """
+    table = np.empty((count, COLUMNS), np.int64)
+    itemsizes = np.array((4, 8, 2, 2))
+    chunks = 0
+    numbers = 0
+    own_their_data = True
+    for i in range(count):
+        item = integer_at(items + layout[FIRST_ITEM_OFFSET] + 8 * i, _INT64)
+        target = item
+        table[i, FIRST_CHUNK] = chunks
+        if item == layout[NONE]:
+            table[i, SOURCE] = table[i, TARGET] = table[i, SIZE] = table[i, KIND] = 0
+            continue
+        if not _is_plain(item, _C_CONTIGUOUS | _ALIGNED, layout):
+            return table, -1, 0
+        descriptor = integer_at(item + layout[DESCRIPTOR_OFFSET], _INT64)
+        kind, multiple = _kind_of(descriptor, descriptors)
+        if kind < 0:
+            return table, -1, 0
+        if targets != 0:
+            target = integer_at(targets + layout[FIRST_ITEM_OFFSET] + 8 * i, _INT64)
+            if not _is_plain(target, _C_CONTIGUOUS | _ALIGNED | _WRITEABLE, layout):
+                return table, -1, 0
+            if target != item and (
+                integer_at(target + layout[DESCRIPTOR_OFFSET], _INT64) != descriptor
+                or not _same_shape(item, target, layout)
+            ):
+                return table, -1, 0
+        own_their_data = (
+            own_their_data
+            and integer_at(item + layout[FLAGS_OFFSET], _INT32) & _OWNS_DATA != 0
+            and integer_at(target + layout[FLAGS_OFFSET], _INT32) & _OWNS_DATA != 0
+        )
+        size = _size_of(item, layout) * multiple
+        table[i, SOURCE] = integer_at(item + layout[DATA_OFFSET], _INT64)
+        table[i, TARGET] = integer_at(target + layout[DATA_OFFSET], _INT64)
+        table[i, SIZE] = size
+        table[i, KIND] = kind
+        chunks += chunks_of(size)
+        numbers += size
+    if targets != 0 and not _are_disjoint(table, itemsizes, own_their_data):
+        return table, -1, 0
+    return table, chunks, numbers

@@ -1,0 +1,211 @@
+"""Lists of tensors: checked once, and handed to kernels as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numclip import _array, _headers, _threads
+from numclip._array import Array
+from numclip._kernels import table as kernels
+from numclip._kernels.clip import clip_factors, clip_table, scale_chunks, scale_chunks_parallel
+from numclip._kernels.elementwise import map_chunks, map_chunks_parallel
+from numclip._kernels.norm import (
+    norm_of_sums,
+    norm_of_table,
+    sum_chunks_parallel,
+    times_power_of_two,
+)
+from numclip._slices import IndexedSlices, Operand, check_lengths, operand
+
+
+class Norm(NamedTuple):
+    """The norm ``root * 2**exponent``."""
+
+    root: float
+    exponent: int = 0
+
+    @property
+    def value(self) -> np.float64:
+        if self.exponent == 0:
+            return np.float64(self.root)
+        return np.float64(times_power_of_two(self.root, self.exponent))
+
+
+class Tensors(NamedTuple):
+    """A table for kernels, with all that has to live as long as it does.
+
+    What kernels write to `buffers` is copied to `targets` afterwards.
+    """
+
+    table: Array
+    chunks: int
+    size: int
+    kept: Any
+    buffers: Sequence[Array] = ()
+    targets: Sequence[Array] = ()
+
+    def _deliver(self) -> None:
+        for buffer, target in zip(self.buffers, self.targets, strict=True):
+            _array.deliver(buffer, target)
+
+    def norm(self) -> Norm:
+        parts = _threads.parts_for(self.size)
+        if parts == 1:
+            return Norm(*norm_of_table(self.table, self.chunks))
+        sums = np.empty(self.chunks)
+        with _threads.running(parts):
+            sum_chunks_parallel(self.table, self.chunks, sums, parts)
+        return Norm(*norm_of_sums(self.table, sums))
+
+    def scale(self, norm: Norm, limit: float, roundings: int = 0) -> None:
+        """Write what brings the norm to the limit, or copies where it is not above."""
+        single, double = clip_factors(self.table, *norm, limit, roundings)
+        parts = _threads.parts_for(self.size)
+        if parts == 1:
+            scale_chunks(self.table, 0, self.chunks, single, double)
+        else:
+            with _threads.running(parts):
+                scale_chunks_parallel(self.table, self.chunks, single, double, parts)
+        self._deliver()
+
+    def clip(self, limit: float, roundings: int = 0, only_finite: bool = False) -> Norm:
+        """Bring the norm to the limit; with `only_finite`, write nothing if it is not finite."""
+        is_serial = _threads.parts_for(self.size) == 1
+        if is_serial and not self.buffers:
+            return Norm(*clip_table(self.table, self.chunks, limit, roundings, only_finite))
+        norm = self.norm()
+        if not only_finite or np.isfinite(norm.root):
+            self.scale(norm, limit, roundings)
+        return norm
+
+    def map(self, operation: tuple[float, ...]) -> None:
+        """Write what an operation of `_kernels/elementwise.py` makes of each number."""
+        parts = _threads.parts_for(self.size)
+        if parts == 1:
+            map_chunks(operation, self.table, 0, self.chunks)
+        else:
+            with _threads.running(parts):
+                map_chunks_parallel(operation, self.table, self.chunks, parts)
+        self._deliver()
+
+
+def _read_headers(
+    items: tuple[Any, ...], targets: tuple[Any, ...] | None, descriptors: Array
+) -> Tensors | None:
+    """Make a table of arrays where they are; None unless kernels can read and write them there."""
+    if not _headers.can_be_read():
+        return None
+    address = 0 if targets is None else id(targets)
+    table, chunks, size = kernels.table_of(
+        id(items), address, len(items), _headers.LAYOUT, descriptors
+    )
+    return None if chunks < 0 else Tensors(table, chunks, size, (items, targets))
+
+
+def _table_of_views(numbers: tuple[Array, ...], targets: tuple[Array, ...]) -> Tensors:
+    tensors = _read_headers(numbers, targets, _headers.VIEWS)
+    if tensors is not None:
+        return tensors
+    table = np.zeros((len(numbers), kernels.COLUMNS), np.int64)
+    chunks = 0
+    for row, view, target in zip(table, numbers, targets, strict=True):
+        row[kernels.SOURCE] = view.__array_interface__["data"][0]
+        row[kernels.TARGET] = target.__array_interface__["data"][0]
+        row[kernels.SIZE] = view.size
+        row[kernels.KIND] = _headers.KIND_OF_VIEW[view.dtype]
+        row[kernels.FIRST_CHUNK] = chunks
+        chunks += kernels.chunks_of(view.size)
+    return Tensors(table, chunks, sum(view.size for view in numbers), (numbers, targets))
+
+
+def tensors_of(operands: Sequence[Operand]) -> Tensors:
+    """Return a table of checked tensors; what kernels cannot read or write in place is copied."""
+    targets = [each.target for each in operands]
+    buffers = [_array.buffer_for(target) for target in targets]
+    numbers = tuple(
+        _array.numbers_of(each.values, buffer)
+        for each, buffer in zip(operands, buffers, strict=True)
+    )
+    tensors = _table_of_views(numbers, tuple(_array.flat(buffer) for buffer in buffers))
+    if all(buffer is target for buffer, target in zip(buffers, targets, strict=True)):
+        return tensors
+    return tensors._replace(buffers=buffers, targets=targets)
+
+
+def named_tensors(t_list: object, argument: str = "t_list") -> list[tuple[str, Any]]:
+    """Return the entries of a list, tuple or dict, each with its name for messages."""
+    if isinstance(t_list, Mapping):
+        return [(f"{argument}[{key!r}]", t) for key, t in t_list.items()]
+    if not isinstance(t_list, Sequence) or isinstance(t_list, IndexedSlices | str | bytes):
+        raise TypeError(
+            f"`{argument}` must be a list, tuple or dict of tensors, got {type(t_list).__name__}"
+        )
+    return [(f"{argument}[{i}]", t) for i, t in enumerate(t_list)]
+
+
+def tensors_to_read(t_list: object) -> Tensors:
+    if type(t_list) is list or type(t_list) is tuple:
+        tensors = _read_headers(tuple(t_list), None, _headers.TENSORS)
+        if tensors is not None:
+            return tensors
+    views = tuple(
+        _array.flat(
+            check_lengths(t, name)[0] if isinstance(t, IndexedSlices) else _array.as_array(t, name)
+        )
+        for name, t in named_tensors(t_list)
+        if t is not None
+    )
+    return _table_of_views(views, views)
+
+
+def tensors_to_write(t_list: Any, out: Any) -> tuple[Tensors, list[Any]]:
+    """Return tensors to be written to `out`, or to new arrays, and the list of results."""
+    is_plain = type(t_list) is list or type(t_list) is tuple
+    if is_plain and (out is None or type(out) is list or type(out) is tuple):
+        items = tuple(t_list)
+        tensors = None
+        if out is not None and len(out) == len(items):
+            targets = items if out is t_list else tuple(out)
+            tensors = _read_headers(items, targets, _headers.TENSORS)
+        elif out is None and _read_headers(items, None, _headers.TENSORS) is not None:
+            targets = tuple([None if t is None else np.empty_like(t) for t in items])
+            tensors = _read_headers(items, targets, _headers.TENSORS)
+        if tensors is not None:
+            return tensors, list(targets)
+    operands = _operands(t_list, out)
+    present = [each for each in operands if each is not None]
+    if out is not None:
+        _array.check_disjoint(
+            [each.target for each in present], [each.values for each in present], "out"
+        )
+    return tensors_of(present), [None if each is None else each.result for each in operands]
+
+
+def _operands(t_list: Any, out: Any) -> list[Operand | None]:
+    """Check all tensors and their targets; None where an entry is None."""
+    named = named_tensors(t_list)
+    if out is None:
+        return [None if t is None else operand(t, None, name) for name, t in named]
+    named_targets = named_tensors(out, "out")
+    same_keys = not isinstance(t_list, Mapping) or (
+        isinstance(out, Mapping) and out.keys() == t_list.keys()
+    )
+    if len(named) != len(named_targets) or not same_keys:
+        raise ValueError(
+            f"`out` must have the entries of `t_list`, {len(named)}, got {len(named_targets)}"
+        )
+    if isinstance(t_list, Mapping):
+        named_targets = [(f"out[{key!r}]", out[key]) for key in t_list]
+    return [
+        None if t is None else _operand_with_target(t, target, name, target_name)
+        for (name, t), (target_name, target) in zip(named, named_targets, strict=True)
+    ]
+
+
+def _operand_with_target(t: Any, target: Any, name: str, target_name: str) -> Operand:
+    if target is None:
+        raise TypeError(f"`{target_name}` must be a NumPy array, got None")
+    return operand(t, target, name, target_name)
