@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from numclip import _array
+from numclip import _array, _threads
 from numclip._array import Array
-from numclip._kernels.rows import add_rows, group_occurrences, number_rows
+from numclip._kernels.rows import (
+    add_rows,
+    add_rows_parallel,
+    group_occurrences,
+    number_rows,
+)
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -252,7 +257,13 @@ IndexedSlices.__array_ufunc__ = None  # type: ignore[attr-defined]
 def _add_duplicates(values: Array, numbers: Array, rows: Array, out: Array) -> None:
     """Sum the values of each number, and store the sums in these rows of `out`."""
     occurrences, starts = group_occurrences(numbers, rows.size)
-    add_rows(_array.read_only(as_rows(values)), occurrences, starts, rows, as_rows(out))
+    arguments = (_array.read_only(as_rows(values)), occurrences, starts, rows, as_rows(out))
+    parts = _threads.parts_for(values.size)
+    if parts == 1:
+        add_rows(*arguments, 0, rows.size)
+    else:
+        with _threads.running(parts):
+            add_rows_parallel(*arguments, parts)
 
 
 def _int64(indices: Array) -> Array:

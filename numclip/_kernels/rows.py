@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from numclip._compile import kernel
+from numclip._compile import kernel, parallel_kernel, prange
 from numclip._kernels.half import narrow, widen
 
 
@@ -56,21 +56,30 @@ def group_occurrences(numbers, count):
 
 
 @kernel
-def add_rows(values, occurrences, starts, rows, out):
-    """Sum each group of rows of `values` in float64, and store it, rounded, in its row of `out`."""
+def add_rows(values, occurrences, starts, rows, out, first, last):
+    """Sum these groups of rows of `values` in float64, and store each, rounded, in `out`."""
     width = values.shape[1]
     sums = np.empty(width)
-    for group in range(rows.size):
+    for group in range(first, last):
         target = out[rows[group]]
-        first = values[occurrences[starts[group]]]
-        if starts[group + 1] == starts[group] + 1:
-            target[:] = first
+        begin, end = starts[group], starts[group + 1]
+        summand = values[occurrences[begin]]
+        if end == begin + 1:
+            for column in range(width):
+                target[column] = summand[column]
             continue
         for column in range(width):
-            sums[column] = widen(first[column])
-        for position in range(starts[group] + 1, starts[group + 1]):
+            sums[column] = widen(summand[column])
+        for position in range(begin + 1, end):
             summand = values[occurrences[position]]
             for column in range(width):
                 sums[column] += np.float64(widen(summand[column]))
         for column in range(width):
             target[column] = narrow(sums[column], target[column])
+
+
+@parallel_kernel
+def add_rows_parallel(values, occurrences, starts, rows, out, parts):
+    for part in prange(parts):
+        first, last = part * rows.size // parts, (part + 1) * rows.size // parts
+        add_rows(values, occurrences, starts, rows, out, first, last)
