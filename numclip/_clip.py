@@ -95,9 +95,15 @@ def clip_by_value(
 
 
 def _as_bound(value: object, values: Array, argument: str) -> Array:
-    bound = _array.as_real(value, argument)
-    if _array.is_integer(values.dtype):
-        if not (_array.is_integer(bound.dtype) or bound.dtype.kind == "b"):
+    takes_integers = _array.is_integer(values.dtype)
+    if isinstance(value, int):  # of any size, also beyond NumPy's integers
+        bound = np.asarray(value if takes_integers else _array.as_scalar(value, argument))
+    else:
+        bound = _array.as_real(value, argument)
+    if takes_integers:
+        if not (
+            isinstance(value, int) or _array.is_integer(bound.dtype) or bound.dtype.kind == "b"
+        ):
             raise TypeError(
                 f"`{argument}` must be an integer, as `t` is of dtype {values.dtype},"
                 f" got {_array.describe(value)}"
@@ -183,11 +189,7 @@ def _as_axes(axes: Any, dimensions: int) -> tuple[int, ...]:
     """Return the axes to reduce in ascending order."""
     if axes is None:
         return tuple(range(dimensions))
-    given = np.atleast_1d(np.asarray(axes))
-    if given.size == 0:
-        return ()
-    if not _array.is_integer(given.dtype):
-        raise TypeError(f"`axes` must be integers, got {_array.describe(axes)}")
+    given = _array.as_integers(axes, "axes")
     reduced = {int(axis) % dimensions if dimensions else -1 for axis in given.reshape(-1)}
     if any(not -dimensions <= axis < dimensions for axis in given.reshape(-1)):
         raise ValueError(f"`axes` must be axes of {dimensions} dimensions, got {axes}")
@@ -387,12 +389,9 @@ def _operands(t_list: Any, out: Any) -> tuple[list[str], list[Operand | None]]:
     if out is None:
         return names, [None if t is None else operand(t, None, entry) for entry, t in named]
     named_targets = named_tensors(out, "out")
-    same_keys = not isinstance(t_list, Mapping) or (
-        isinstance(out, Mapping) and out.keys() == t_list.keys()
-    )
-    if len(named) != len(named_targets) or not same_keys:
+    if _keys(out) != _keys(t_list) or len(named_targets) != len(named):
         raise ValueError(
-            f"`out` must have the entries of `t_list`, {len(named)}, got {len(named_targets)}"
+            f"`out` must have the entries of `t_list`, {_entries(t_list)}, got {_entries(out)}"
         )
     if isinstance(t_list, Mapping):
         named_targets = [(f"out[{key!r}]", out[key]) for key in t_list]
@@ -405,6 +404,15 @@ def _operands(t_list: Any, out: Any) -> tuple[list[str], list[Operand | None]]:
         [entry.target for entry in present], [entry.values for entry in present], "out"
     )
     return names, operands
+
+
+def _keys(tensors: Any) -> Any:
+    return tensors.keys() if isinstance(tensors, Mapping) else None
+
+
+def _entries(tensors: Any) -> str:
+    keys = f" of keys {list(tensors)}" if isinstance(tensors, Mapping) else ""
+    return f"{len(tensors)} in a {type(tensors).__name__}{keys}"
 
 
 def _operand_with_target(t: Any, target: Any, name: str, target_name: str) -> Operand:
