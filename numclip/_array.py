@@ -53,6 +53,11 @@ def is_single(dtype: np.dtype[Any]) -> bool:
     return seen is not None and seen.itemsize < 8
 
 
+def same_dtype(first: np.dtype[Any], second: np.dtype[Any]) -> bool:
+    """Tell whether two dtypes are the same but for the order of bytes."""
+    return first == second or first.newbyteorder("=") == second.newbyteorder("=")
+
+
 def describe(value: object) -> str:
     """Say in an error message what came."""
     dtype = getattr(value, "dtype", None)
@@ -70,17 +75,32 @@ def as_array(
     expected: str = INEXACT,
 ) -> Array:
     """Take what np.asarray takes, of an accepted dtype."""
-    if type(value) is not np.ndarray:
-        try:
-            value = np.asarray(value)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"`{argument}` must be an array, got {describe(value)}") from error
-        if value.dtype.kind == "O":
-            raise TypeError(f"`{argument}` must be an array of {expected}, got {describe(value)}")
-    assert isinstance(value, np.ndarray)
-    if not accepts(value.dtype):
-        raise TypeError(f"`{argument}` must be {expected}, got dtype {value.dtype}")
-    return value
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`{argument}` must be {expected}, got {describe(value)}") from error
+    if not accepts(array.dtype):
+        raise TypeError(f"`{argument}` must be {expected}, got {_with_dtype(value, array)}")
+    return array
+
+
+def _with_dtype(value: object, array: Array) -> str:
+    """Say what came, and for what is no array, of what dtype NumPy takes it to be."""
+    taken_for = "" if hasattr(value, "dtype") else f", of dtype {array.dtype}"
+    return describe(value) + taken_for
+
+
+def as_integers(value: object, argument: str) -> Array:
+    """Take integers of any shape; an empty list holds none."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`{argument}` must be integers, got {describe(value)}") from error
+    if array.size == 0 and array.dtype == np.float64:
+        array = array.astype(np.int64)
+    if not is_integer(array.dtype):
+        raise TypeError(f"`{argument}` must be integers, got {_with_dtype(value, array)}")
+    return array
 
 
 def as_scalar(value: object, argument: str) -> float:
@@ -167,7 +187,7 @@ def check_target(target: object, like: Array, argument: str) -> Array:
     """Take an array that results of the dtype and shape of `like` can be written to."""
     if not isinstance(target, np.ndarray):
         raise TypeError(f"`{argument}` must be a NumPy array, got {describe(target)}")
-    if target.dtype != like.dtype:
+    if not same_dtype(target.dtype, like.dtype):
         raise TypeError(f"`{argument}` must be of dtype {like.dtype}, got {target.dtype}")
     if target.shape != like.shape:
         raise ValueError(f"`{argument}` must be of shape {like.shape}, got {target.shape}")
@@ -185,7 +205,8 @@ def check_disjoint(targets: Sequence[Array], inputs: Sequence[Array], argument: 
             spans.append((*byte_bounds(own), position, own, False))
     spans.sort(key=lambda span: span[0])
     for i, (_, end, position, array, is_target) in enumerate(spans):
-        for start, _, other_position, other, other_is_target in spans[i + 1 :]:
+        for following in range(i + 1, len(spans)):
+            start, _, other_position, other, other_is_target = spans[following]
             if start >= end:
                 break
             relevant = position != other_position and (is_target or other_is_target)
@@ -200,6 +221,13 @@ def empty_like(array: Array) -> Array:
     return np.empty(array.shape, array.dtype)
 
 
+def owner(array: Array) -> object:
+    """Return the object whose memory an array shows."""
+    while isinstance(array, np.ndarray) and array.base is not None:
+        array = array.base
+    return array
+
+
 def shares_memory(first: Array, second: Array) -> bool:
     if not np.may_share_memory(first, second):
         return False
@@ -212,7 +240,8 @@ def shares_memory(first: Array, second: Array) -> bool:
 def same_memory(first: Array, second: Array) -> bool:
     """Tell whether two arrays of one shape and dtype are the same numbers at the same place."""
     return first is second or (
-        first.__array_interface__["data"][0] == second.__array_interface__["data"][0]
+        first.shape == second.shape
+        and first.__array_interface__["data"][0] == second.__array_interface__["data"][0]
         and first.strides == second.strides
     )
 

@@ -98,9 +98,15 @@ def clip_by_value(
 
 
 def _as_bound(value: object, values: Array, argument: str) -> Array:
-    bound = _array.as_real(value, argument)
-    if _array.is_integer(values.dtype):
-        if not (_array.is_integer(bound.dtype) or bound.dtype.kind == "b"):
+    takes_integers = _array.is_integer(values.dtype)
+    if isinstance(value, int):  # of any size, also beyond NumPy's integers
+        bound = np.asarray(value if takes_integers else _array.as_scalar(value, argument))
+    else:
+        bound = _array.as_real(value, argument)
+    if takes_integers:
+        if not (
+            isinstance(value, int) or _array.is_integer(bound.dtype) or bound.dtype.kind == "b"
+        ):
             raise TypeError(
                 f"`{argument}` must be an integer, as `t` is of dtype {values.dtype},"
                 f" got {_array.describe(value)}"
@@ -190,11 +196,7 @@ def _as_axes(axes: Any, dimensions: int) -> tuple[int, ...]:
     """Return the axes to reduce in ascending order."""
     if axes is None:
         return tuple(range(dimensions))
-    given = np.atleast_1d(np.asarray(axes))
-    if given.size == 0:
-        return ()
-    if not _array.is_integer(given.dtype):
-        raise TypeError(f"`axes` must be integers, got {_array.describe(axes)}")
+    given = _array.as_integers(axes, "axes")
     reduced = {int(axis) % dimensions if dimensions else -1 for axis in given.reshape(-1)}
     if any(not -dimensions <= axis < dimensions for axis in given.reshape(-1)):
         raise ValueError(f"`axes` must be axes of {dimensions} dimensions, got {axes}")

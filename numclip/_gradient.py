@@ -9,9 +9,11 @@ from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.core import VJPNode, add_outgrads
+from autograd.core import VJPNode, VSpace, add_outgrads
 from autograd.extend import defvjp, primitive
-from autograd.tracer import Box, isbox, new_box, toposort, trace_stack
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.numpy.numpy_vspaces import ArrayVSpace
+from autograd.tracer import Box, isbox, new_box, notrace_primitives, toposort, trace_stack
 
 from numclip import _array
 from numclip._slices import IndexedSlices
@@ -22,6 +24,27 @@ Box.types.add(Variable)
 
 # autograd numbers its traces by one counter for all threads.
 _LOCK = threading.RLock()
+
+
+class _Node(VJPNode):  # type: ignore[misc]
+    """Hands arrays or boxes to the gradients of primitives, which know nothing of variables."""
+
+    def __init__(
+        self, value: Any, fun: Any, args: Any, kwargs: Any, parent_argnums: Any, parents: Any
+    ) -> None:
+        args = tuple(arg.value if type(arg) is Variable else arg for arg in args)
+        super().__init__(value, fun, args, kwargs, parent_argnums, parents)
+
+
+# What autograd does not record, it does not record for this kind of node either.
+notrace_primitives[_Node] = notrace_primitives[VJPNode]
+
+
+def _register_scalar(kind: type[Any]) -> None:
+    """Let autograd differentiate what sums give of dtypes other than NumPy's own: bfloat16."""
+    if kind not in Box.type_mappings:
+        ArrayBox.register(kind)
+        VSpace.register(kind, ArrayVSpace)
 
 
 class _Tape:
@@ -36,9 +59,12 @@ class _Tape:
         box = self.boxes.get(variable)
         if box is not None:
             return box
+        if not _array.is_inexact(variable.dtype):
+            return None
         if not (variable.trainable if self.watched is None else variable in self.watched):
             return None
-        box = new_box(read(variable, outer), self.trace, VJPNode.new_root())
+        _register_scalar(variable.dtype.type)
+        box = new_box(read(variable, outer), self.trace, _Node.new_root())
         self.boxes[variable] = box
         return box
 
@@ -56,15 +82,17 @@ def _recording(watched: Iterable[Variable] | None) -> Iterator[_Tape]:
         trace_stack.top = top
 
 
-def _evaluate(loss: Callable[[], Any]) -> Any:
+def _evaluate(loss: Callable[[], Any], argument: str) -> Any:
     """Call a loss, and see that it can be differentiated."""
     if not callable(loss):
-        raise TypeError(f"`loss` must be a function without arguments, got {_array.describe(loss)}")
+        raise TypeError(
+            f"`{argument}` must be a function without arguments, got {_array.describe(loss)}"
+        )
     result = loss()
     if isinstance(result, Variable):
         result = result.value
     if isinstance(result, IndexedSlices) or not _array.is_floating(_unboxed(result).dtype):
-        raise TypeError(f"`loss` must return floating numbers, got {_array.describe(result)}")
+        raise TypeError(f"`{argument}` must return floating numbers, got {_array.describe(result)}")
     return result
 
 
@@ -90,47 +118,84 @@ def _backward(end: Any, cotangent: Any, gradients: dict[Any, Any]) -> None:
 
 def _add(sum_so_far: tuple[Any, bool] | None, summand: tuple[Any, bool]) -> tuple[Any, bool]:
     """Add as autograd does, and IndexedSlices as they do; the flag says what may be changed."""
-    if sum_so_far is None and isinstance(summand[0], IndexedSlices):
-        return summand
-    if sum_so_far is None or not any(
-        isinstance(each, IndexedSlices) for each in (sum_so_far[0], summand[0])
-    ):
-        return add_outgrads(sum_so_far, summand[0])  # type: ignore[no-any-return]
-    left, right = (
-        each.to_dense() if isinstance(each, IndexedSlices) and isbox(other) else each
-        for each, other in ((sum_so_far[0], summand[0]), (summand[0], sum_so_far[0]))
-    )
-    return left + right, False
+    gradient = summand[0]
+    if isinstance(gradient, IndexedSlices):
+        if sum_so_far is None:
+            return summand
+        if isinstance(sum_so_far[0], IndexedSlices):
+            return sum_so_far[0] + gradient, False
+        gradient = gradient.to_dense()
+    elif sum_so_far is not None and isinstance(sum_so_far[0], IndexedSlices):
+        sum_so_far = (sum_so_far[0].to_dense(), True)
+    return add_outgrads(sum_so_far, gradient)  # type: ignore[no-any-return]
 
 
 def _as_gradient(gradient: Any, variable: Variable) -> Any:
-    """Give a gradient its variable's dtype, whatever the constants of the loss were."""
+    """Give a gradient its variable's dtype and shape, whatever the constants of the loss were."""
     if isinstance(gradient, IndexedSlices):
-        return gradient._replace(values=np.asarray(gradient.values, variable.dtype))
+        return gradient._replace(values=np.array(gradient.values, variable.dtype))
+    if anp.shape(gradient) != variable.shape:
+        gradient = _sum_to_shape(gradient, variable.shape)
     if isbox(gradient):
         return gradient if gradient.dtype == variable.dtype else gradient.astype(variable.dtype)
     return np.asarray(gradient, variable.dtype)
+
+
+def _sum_to_shape(gradient: Any, shape: tuple[int, ...]) -> Any:
+    """Sum over what was broadcast, which autograd leaves out for some functions: anp.where."""
+    gradient = anp.sum(gradient, axis=tuple(range(anp.ndim(gradient) - len(shape))))
+    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and anp.shape(gradient)[i] != 1)
+    return anp.sum(gradient, axis=stretched, keepdims=True)
+
+
+def _own(pairs: list[tuple[Any, Variable]], foreign: Iterable[Any]) -> list[tuple[Any, Variable]]:
+    """Copy gradients that show memory of one another, of variables or of the caller."""
+    seen = {id(_array.owner(each)) for each in foreign}
+    seen |= {id(_array.owner(variable.array)) for _, variable in pairs}
+    owned = []
+    for gradient, variable in pairs:
+        if isinstance(gradient, np.ndarray):
+            owner = id(_array.owner(gradient))
+            if owner in seen or not gradient.flags.writeable:
+                gradient = gradient.copy()
+            seen.add(owner)
+        owned.append((gradient, variable))
+    return owned
+
+
+def as_variables(xs: Any, argument: str) -> list[Variable]:
+    """Take one Variable or several."""
+    if isinstance(xs, Variable):
+        return [xs]
+    try:
+        variables = list(xs)
+    except TypeError as error:
+        raise TypeError(f"`{argument}` must be Variables, got {_array.describe(xs)}") from error
+    for i, variable in enumerate(variables):
+        if not isinstance(variable, Variable):
+            raise TypeError(
+                f"`{argument}[{i}]` must be a Variable, got {_array.describe(variable)}"
+            )
+    return variables
 
 
 def differentiate(
     losses: Sequence[Callable[[], Any]],
     variables: Sequence[Variable] | None,
     cotangents: Sequence[Any],
-    argument: str = "xs",
+    loss_argument: str = "loss",
+    cotangent_argument: str = "grad_loss",
 ) -> tuple[list[Any], list[tuple[Any, Variable]]]:
     """Return the values of the losses, and pairs of gradient and variable."""
-    if variables is not None:
-        for i, variable in enumerate(variables):
-            if not isinstance(variable, Variable):
-                raise TypeError(
-                    f"`{argument}[{i}]` must be a Variable, got {_array.describe(variable)}"
-                )
     with _LOCK:
         with _recording(variables) as tape:
-            results = [_evaluate(loss) for loss in losses]
+            results = [_evaluate(loss, loss_argument) for loss in losses]
+        seeds = [
+            _as_cotangent(cotangent, result, cotangent_argument)
+            for cotangent, result in zip(cotangents, results, strict=True)
+        ]
         gradients: dict[Any, Any] = {}
-        for result, cotangent in zip(results, cotangents, strict=True):
-            seed = _as_cotangent(cotangent, result)
+        for result, seed in zip(results, seeds, strict=True):
             if isbox(result) and result._trace == tape.trace:
                 _backward(result, seed, gradients)
         pairs = []
@@ -142,20 +207,21 @@ def differentiate(
         result._value if isbox(result) and result._trace == tape.trace else result
         for result in results
     ]
-    return values, pairs
+    return values, _own(pairs, [*seeds, *values])
 
 
-def _as_cotangent(cotangent: Any, result: Any) -> Any:
+def _as_cotangent(cotangent: Any, result: Any, argument: str) -> Any:
     value = _unboxed(result)
     if cotangent is None:
         return np.ones(value.shape, value.dtype)
     if isinstance(cotangent, Variable):
         cotangent = cotangent.value
     if not isbox(cotangent):
-        cotangent = np.asarray(cotangent, value.dtype)
+        cotangent = _array.as_real(cotangent, argument).astype(value.dtype, copy=False)
     if anp.shape(cotangent) != value.shape:
         raise ValueError(
-            f"`grad_ys` must be of the shape {value.shape} of its loss, got {anp.shape(cotangent)}"
+            f"`{argument}` must be of the shape {value.shape} of its loss,"
+            f" got {anp.shape(cotangent)}"
         )
     return cotangent
 
@@ -200,7 +266,6 @@ def gradients(ys: Any, xs: Any, grad_ys: Any = None) -> list[Any]:
     [array([ 6., 12.]), array(5.)]
     """
     losses = list(ys) if isinstance(ys, list | tuple) else [ys]
-    variables = [xs] if isinstance(xs, Variable) else list(xs)
     if grad_ys is None:
         cotangents = [None] * len(losses)
     else:
@@ -209,7 +274,7 @@ def gradients(ys: Any, xs: Any, grad_ys: Any = None) -> list[Any]:
         raise ValueError(
             f"`grad_ys` must have one entry for each of `ys`, {len(losses)}, got {len(cotangents)}"
         )
-    _, pairs = differentiate(losses, variables, cotangents)
+    _, pairs = differentiate(losses, as_variables(xs, "xs"), cotangents, "ys", "grad_ys")
     return [gradient for gradient, _ in pairs]
 
 
@@ -247,8 +312,7 @@ def value_and_gradients(loss: Callable[[], Any], xs: Any) -> tuple[Any, list[Any
     >>> nc.value_and_gradients(lambda: x**2, [x])
     (np.float64(9.0), [array(6.)])
     """
-    variables = [xs] if isinstance(xs, Variable) else list(xs)
-    values, pairs = differentiate([loss], variables, [None])
+    values, pairs = differentiate([loss], as_variables(xs, "xs"), [None])
     return values[0], [gradient for gradient, _ in pairs]
 
 
@@ -319,11 +383,9 @@ def gather(params: Any, indices: Any) -> Any:
            [ 0.],
            [12.]])
     """
-    rows = np.asarray(indices)
-    if rows.size == 0:
-        rows = rows.astype(np.int64)
-    if not _array.is_integer(rows.dtype):
-        raise TypeError(f"`indices` must be integers, got {_array.describe(indices)}")
+    if isinstance(params, IndexedSlices):
+        raise TypeError("`params` must be dense, got IndexedSlices")
+    rows = _array.as_integers(indices, "indices")
     shape = anp.shape(params)
     if not shape:
         raise ValueError("`params` must have at least one dimension, got a scalar")

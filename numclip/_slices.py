@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,7 +65,7 @@ class IndexedSlices(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...] | None:
         """Shape of the dense array, None where it is not known."""
-        return None if self.dense_shape is None else tuple(int(n) for n in self.dense_shape)
+        return None if self.dense_shape is None else tuple(map(operator.index, self.dense_shape))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -211,6 +212,7 @@ class IndexedSlices(NamedTuple):
         values, indices, _ = self.coalesce()
         if values.dtype.itemsize < 4:
             raise TypeError(f"`self.values`: scipy.sparse has no arrays of dtype {values.dtype}")
+        indices = indices.astype(np.int64)
         order = np.argsort(indices)
         counts = np.zeros(shape[0] + 1, np.int64)
         counts[indices + 1] = shape[1]
@@ -223,6 +225,8 @@ class IndexedSlices(NamedTuple):
         return self._replace(values=-np.asarray(self.values))
 
     def __mul__(self, other: Any) -> IndexedSlices:
+        if isinstance(other, IndexedSlices):
+            return NotImplemented
         return self._replace(values=np.asarray(self.values) * other)
 
     def __rmul__(self, other: Any) -> IndexedSlices:
@@ -231,14 +235,17 @@ class IndexedSlices(NamedTuple):
     def __add__(self, other: Any) -> Any:
         if not isinstance(other, IndexedSlices):
             return self.to_dense() + other
+        if None not in (self.shape, other.shape) and self.shape != other.shape:
+            raise ValueError(f"`dense_shape` must agree, got {self.shape} and {other.shape}")
         return IndexedSlices(
             np.concatenate([self.values, other.values]),
-            np.concatenate([self.indices, other.indices]),
+            np.concatenate(_same_integers(self.indices, other.indices)),
             other.dense_shape if self.dense_shape is None else self.dense_shape,
         )
 
     def __radd__(self, other: Any) -> Any:
-        return self + other
+        # What `sum` starts with.
+        return self if type(other) is int and other == 0 else self + other
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -266,6 +273,13 @@ def _add_duplicates(values: Array, numbers: Array, rows: Array, out: Array) -> N
             add_rows_parallel(*arguments, parts)
 
 
+def _same_integers(*indices: Any) -> list[Array]:
+    """Return integers of one dtype, int64 where theirs differ."""
+    arrays = [_array.as_integers(each, "indices") for each in indices]
+    dtype = arrays[0].dtype if len({array.dtype for array in arrays}) == 1 else np.int64
+    return [array.astype(dtype, copy=False) for array in arrays]
+
+
 def _int64(indices: Array) -> Array:
     return _array.read_only(np.ascontiguousarray(indices, np.int64).view())
 
@@ -277,25 +291,37 @@ def as_rows(array: Array) -> Array:
 
 
 def require_shape(slices: IndexedSlices, argument: str) -> tuple[int, ...]:
-    if slices.shape is None:
+    shape = _shape_of(slices, argument)
+    if shape is None:
         raise ValueError(f"`{argument}.dense_shape` must be given, got None")
-    return slices.shape
+    return shape
+
+
+def _shape_of(slices: IndexedSlices, argument: str) -> tuple[int, ...] | None:
+    try:
+        return slices.shape
+    except TypeError as error:
+        raise TypeError(
+            f"`{argument}.dense_shape` must be a tuple of integers,"
+            f" got {_array.describe(slices.dense_shape)}"
+        ) from error
 
 
 def check_slices(slices: IndexedSlices, argument: str) -> tuple[Array, Array]:
     """Return values and indices as arrays, once all is known to fit together."""
     values, indices = check_lengths(slices, argument)
+    shape = _shape_of(slices, argument)
+    if shape is not None and (not shape or shape[1:] != values.shape[1:]):
+        raise ValueError(
+            f"`{argument}.values` must have rows of the shape that `dense_shape` {shape} says,"
+            f" got {values.shape[1:]}"
+        )
     if not indices.size:
         return values, indices
-    if slices.shape is not None and slices.shape[1:] != values.shape[1:]:
-        raise ValueError(
-            f"`{argument}.values` must have rows of shape {slices.shape[1:]}, as `dense_shape`"
-            f" says, got {values.shape[1:]}"
-        )
     lowest, highest = int(indices.min()), int(indices.max())
     if lowest < 0:
         raise IndexError(f"`{argument}.indices` must not be negative, got {lowest}")
-    count = 2**63 if slices.shape is None else slices.shape[0]
+    count = 2**63 if shape is None else shape[0]
     if highest >= count:
         raise IndexError(f"`{argument}.indices` must be below {count}, got {highest}")
     return values, indices
@@ -309,11 +335,7 @@ def check_lengths(
 ) -> tuple[Array, Array]:
     """Return values and indices as arrays, once there is one index to a row."""
     values = _array.as_array(slices.values, f"{argument}.values", accepts, expected)
-    indices = np.asarray(slices.indices)
-    if indices.size == 0 and indices.ndim == 1:
-        indices = indices.astype(np.int64)
-    if not _array.is_integer(indices.dtype):
-        raise TypeError(f"`{argument}.indices` must be integers, got dtype {indices.dtype}")
+    indices = _array.as_integers(slices.indices, f"{argument}.indices")
     if indices.ndim != 1 or values.ndim == 0 or len(values) != len(indices):
         raise ValueError(
             f"`{argument}.indices` must be one index to a row of values,"

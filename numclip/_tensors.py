@@ -190,12 +190,9 @@ def _operands(t_list: Any, out: Any) -> list[Operand | None]:
     if out is None:
         return [None if t is None else operand(t, None, name) for name, t in named]
     named_targets = named_tensors(out, "out")
-    same_keys = not isinstance(t_list, Mapping) or (
-        isinstance(out, Mapping) and out.keys() == t_list.keys()
-    )
-    if len(named) != len(named_targets) or not same_keys:
+    if _keys(out) != _keys(t_list) or len(named_targets) != len(named):
         raise ValueError(
-            f"`out` must have the entries of `t_list`, {len(named)}, got {len(named_targets)}"
+            f"`out` must have the entries of `t_list`, {_entries(t_list)}, got {_entries(out)}"
         )
     if isinstance(t_list, Mapping):
         named_targets = [(f"out[{key!r}]", out[key]) for key in t_list]
@@ -203,6 +200,15 @@ def _operands(t_list: Any, out: Any) -> list[Operand | None]:
         None if t is None else _operand_with_target(t, target, name, target_name)
         for (name, t), (target_name, target) in zip(named, named_targets, strict=True)
     ]
+
+
+def _keys(tensors: Any) -> Any:
+    return tensors.keys() if isinstance(tensors, Mapping) else None
+
+
+def _entries(tensors: Any) -> str:
+    keys = f" of keys {list(tensors)}" if isinstance(tensors, Mapping) else ""
+    return f"{len(tensors)} in a {type(tensors).__name__}{keys}"
 
 
 def _operand_with_target(t: Any, target: Any, name: str, target_name: str) -> Operand:

@@ -43,12 +43,17 @@ def read(variable: Variable, stack: list[Tape]) -> Any:
 
 def _binary(function: Callable[[Any, Any], Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def forward(self: Variable, other: Any) -> Any:
-        return function(self.value, other)
+        return function(self.value, _operand(other))
 
     def backward(self: Variable, other: Any) -> Any:
-        return function(other, self.value)
+        return function(_operand(other), self.value)
 
     return forward, backward
+
+
+def _operand(other: Any) -> Any:
+    """Take lists for arrays, as NumPy's operators do."""
+    return np.asarray(other) if isinstance(other, list | tuple) else other
 
 
 class Variable:
@@ -107,7 +112,7 @@ class Variable:
 
     def __init__(self, initial_value: Any, trainable: bool = True, name: str | None = None) -> None:
         if isinstance(initial_value, Variable):
-            initial_value = np.array(initial_value.array)
+            initial_value = np.array(initial_value)
         if isinstance(initial_value, IndexedSlices):
             raise TypeError("`initial_value` must be dense, got IndexedSlices")
         array = _array.as_array(
@@ -153,7 +158,7 @@ class Variable:
         >>> nc.Variable([0.0, 0.0]).assign([1.0, 2.0]).value
         array([1., 2.])
         """
-        new = np.asarray(value)
+        new = _array.as_array(value, "value", lambda dtype: dtype.kind != "O", "an array")
         if new.shape != self.array.shape:
             raise ValueError(f"`value` must be of shape {self.array.shape}, got {new.shape}")
         if not np.can_cast(new.dtype, self.array.dtype, "same_kind"):
@@ -196,6 +201,15 @@ class Variable:
             return np.array(self.array, dtype)
         return np.asarray(self.array, dtype)
 
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __float__(self) -> float:
+        return float(self.value)
+
     def __len__(self) -> int:
         return len(self.array)
 
@@ -211,6 +225,7 @@ class Variable:
     __add__, __radd__ = _binary(operator.add)
     __sub__, __rsub__ = _binary(operator.sub)
     __mul__, __rmul__ = _binary(operator.mul)
+    __floordiv__, __rfloordiv__ = _binary(operator.floordiv)
     __truediv__, __rtruediv__ = _binary(operator.truediv)
     __matmul__, __rmatmul__ = _binary(operator.matmul)
     __pow__, __rpow__ = _binary(operator.pow)

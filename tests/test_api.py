@@ -18,8 +18,10 @@ PUBLIC = [
     "clip_by_norm",
     "clip_by_value",
     "gather",
+    "get_num_threads",
     "global_norm",
     "gradients",
+    "set_num_threads",
     "train",
     "value_and_gradients",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
@@ -129,7 +130,7 @@ class Optimizer(ABC):
         >>> nc.train.GradientDescentOptimizer(0.1).compute_gradients(lambda: (x**2).sum())
         [(array([2., 4.]), Variable(name='x', shape=(2,), dtype=float64))]
         """
-        from numclip._gradient import differentiate
+        from numclip._gradient import as_variables, differentiate
 
         if gate_gradients not in (self.GATE_NONE, self.GATE_OP, self.GATE_GRAPH):
             raise ValueError(
@@ -140,8 +141,8 @@ class Optimizer(ABC):
             raise ValueError(
                 f"`aggregation_method` must be None, 0, 1 or 2, got {aggregation_method}"
             )
-        variables = None if var_list is None else list(var_list)
-        _, pairs = differentiate([loss], variables, [grad_loss], "var_list")
+        variables = None if var_list is None else as_variables(var_list, "var_list")
+        _, pairs = differentiate([loss], variables, [grad_loss])
         return pairs
 
     def minimize(
@@ -254,16 +255,29 @@ class Optimizer(ABC):
             step += 1
 
     def _check_pairs(self, grads_and_vars: GradientsAndVariables) -> list[_Update]:
+        if not isinstance(grads_and_vars, Iterable):
+            raise TypeError(
+                "`grads_and_vars` must be pairs of gradient and variable,"
+                f" got {_array.describe(grads_and_vars)}"
+            )
         pairs = [_as_pair(pair, i) for i, pair in enumerate(grads_and_vars)]
         if not pairs:
             raise ValueError("`grads_and_vars` must not be empty: no variables provided")
         if all(gradient is None for gradient, _ in pairs):
             variables = [variable for _, variable in pairs]
             raise ValueError(f"`grads_and_vars` has no gradient for any variable of {variables}")
-        return [
+        updates = [
             self._check_pair(gradient, variable, i)
             for i, (gradient, variable) in enumerate(pairs)
             if gradient is not None
+        ]
+        # A gradient that shows what the step changes has to be what it was before.
+        changed = {id(_array.owner(update.variable.array)) for update in updates}
+        return [
+            update._replace(gradient=update.gradient.copy())
+            if id(_array.owner(update.gradient)) in changed
+            else update
+            for update in updates
         ]
 
     def _check_pair(self, gradient: Any, variable: Variable, position: int) -> _Update:
@@ -271,10 +285,16 @@ class Optimizer(ABC):
         where = f" for {variable!r}"
         if not _array.is_floating(variable.dtype):
             raise TypeError(f"`grads_and_vars[{position}][1]` must be floating, got {variable!r}")
+        if not variable.array.flags.writeable:
+            raise ValueError(
+                f"`grads_and_vars[{position}][1]` must be writable, got a read-only {variable!r}"
+            )
         if isinstance(gradient, IndexedSlices):
             return self._check_slices(gradient, variable, argument)
+        if isinstance(gradient, int | float | list | tuple):
+            gradient = np.asarray(gradient, variable.dtype)
         array = _array.as_array(gradient, argument)
-        if array.dtype != variable.dtype:
+        if not _array.same_dtype(array.dtype, variable.dtype):
             raise TypeError(
                 f"`{argument}` must be of dtype {variable.dtype}, got {array.dtype}{where}"
             )
@@ -286,7 +306,7 @@ class Optimizer(ABC):
 
     def _check_slices(self, gradient: IndexedSlices, variable: Variable, argument: str) -> _Update:
         where = f" for {variable!r}"
-        if gradient.dtype != variable.dtype:
+        if not _array.same_dtype(gradient.dtype, variable.dtype):
             raise TypeError(
                 f"`{argument}` must be of dtype {variable.dtype}, got {gradient.dtype}{where}"
             )
@@ -319,12 +339,12 @@ class Optimizer(ABC):
         views = [_array.flat(buffer) for buffer in buffers]
         if update.rows is None:
             self._update_dense(views[0], gradient, views[1:])
-        elif update.rows.size or self._slot_names:
-            shape = (update.variable.shape[0], -1)
-            numbers, *others = (view.reshape(shape) for view in views)
+        elif views[0].size:
+            width = math.prod(update.variable.shape[1:])
+            numbers, *others = (view.reshape(-1, width) for view in views)
             self._update_rows(
                 numbers,
-                gradient.reshape(update.rows.size, numbers.shape[1]),
+                gradient.reshape(update.rows.size, width),
                 _array.read_only(update.rows.view()),
                 others,
             )
@@ -389,7 +409,7 @@ class Optimizer(ABC):
 
 def _as_pair(pair: Any, position: int) -> tuple[Any, Variable]:
     argument = f"grads_and_vars[{position}]"
-    if isinstance(pair, Mapping | str) or not hasattr(pair, "__len__") or len(pair) != 2:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise ValueError(
             f"`{argument}` must be a pair of gradient and variable, got {_array.describe(pair)}"
         )

@@ -1,0 +1,513 @@
+"""Optimizers: steps bit for bit, whatever holds the numbers, and what the methods take."""
+
+from collections.abc import Callable
+from typing import Any
+
+import autograd.numpy as anp
+import ml_dtypes
+import numpy as np
+import pytest
+
+import numclip as nc
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Optimizer = nc.train.Optimizer
+Slices = nc.IndexedSlices
+
+RATE = 0.1
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "gradient descent": lambda: nc.train.GradientDescentOptimizer(RATE),
+    "adam": lambda: nc.train.AdamOptimizer(RATE, beta1=0.8, beta2=0.95, epsilon=1e-4),
+}
+for_every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+
+
+class ByHand:
+    """The optimizers' formulas, one NumPy operation after another."""
+
+    def __init__(self, number: Array) -> None:
+        self.kind = np.float64 if number.dtype == np.float64 else np.float32
+        self.number = number
+        self.m = np.zeros_like(number)
+        self.v = np.zeros_like(number)
+        self.power1, self.power2 = self.kind(0.8), self.kind(0.95)
+
+    def gradient_descent(self, gradient: Array) -> None:
+        number, gradient = self.number.astype(self.kind), gradient.astype(self.kind)
+        self.number = (number - gradient * self.kind(RATE)).astype(self.number.dtype)
+
+    def adam(self, gradient: Array) -> None:
+        kind, one = self.kind, self.kind(1)
+        rate = kind(RATE) * np.sqrt(one - self.power2) / (one - self.power1)
+        number, m, v, gradient = (
+            array.astype(kind) for array in (self.number, self.m, self.v, gradient)
+        )
+        m = m + (gradient - m) * (one - kind(0.8))
+        v = v + (gradient * gradient - v) * (one - kind(0.95))
+        number = number - m * rate / (np.sqrt(v) + kind(1e-4))
+        self.number, self.m, self.v = (array.astype(self.number.dtype) for array in (number, m, v))
+        self.power1, self.power2 = self.power1 * kind(0.8), self.power2 * kind(0.95)
+
+
+BY_HAND = {"gradient descent": ByHand.gradient_descent, "adam": ByHand.adam}
+
+
+def normal(shape: Any, dtype: Any = float, seed: int = 0) -> Array:
+    return np.asarray(np.random.default_rng(seed).standard_normal(shape)).astype(dtype)
+
+
+def same(first: Any, second: Any) -> bool:
+    first, second = np.asarray(first), np.asarray(second)
+    return first.shape == second.shape and first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_are_those_of_numpy_bit_for_bit(name: str, dtype: Any, size: int) -> None:
+    array = normal(size, dtype)
+    by_hand, variable, optimizer = ByHand(array.copy()), nc.Variable(array), OPTIMIZERS[name]()
+    for step in range(20):
+        gradient = normal(size, dtype, seed=step + 1)
+        BY_HAND[name](by_hand, gradient)
+        optimizer.apply_gradients([(gradient, variable)])
+        assert same(array, by_hand.number), step
+    for slot in optimizer.get_slot_names():
+        assert same(optimizer.get_slot(variable, slot), getattr(by_hand, slot))
+
+
+def steps(make: Callable[[], Optimizer], variable: nc.Variable, gradients: list[Any]) -> Any:
+    """Apply gradients one after another; return the values of the variable and its slots."""
+    optimizer = make()
+    for gradient in gradients:
+        optimizer.apply_gradients([(gradient, variable)])
+    held = [variable, *optimizer.variables()]
+    return [np.array(each.value, float, order="C") for each in held]
+
+
+def laid_out(array: Array) -> dict[str, Array]:
+    """Return copies of a matrix that lie in memory in all ways."""
+    strided = np.zeros((2 * len(array), 3 * array.shape[1]), array.dtype)[::2, ::3]
+    turned = np.zeros(array.shape, array.dtype)[::-1, ::-1]
+    transposed = np.zeros(array.shape[::-1], array.dtype).T
+    unaligned = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    copies = {
+        "strided": strided,
+        "reversed": turned,
+        "transposed": transposed,
+        "unaligned": unaligned,
+    }
+    for each in copies.values():
+        each[...] = array
+    if array.dtype != ml_dtypes.bfloat16:
+        copies["byte-swapped"] = array.astype(array.dtype.newbyteorder())
+    return copies | {"fortran": np.asfortranarray(array), "plain": array.copy()}
+
+
+DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
+LAYOUTS = [
+    pytest.param(layout, dtype, id=f"{layout}, {np.dtype(dtype).name}")
+    for dtype in DTYPES
+    for layout in laid_out(np.zeros((3, 2), dtype))
+]
+
+
+@for_every_optimizer
+@pytest.mark.parametrize(("layout", "dtype"), LAYOUTS)
+def test_variables_of_any_layout(make: Any, layout: str, dtype: Any) -> None:
+    array, gradient = normal((5, 4), dtype), normal((5, 4), dtype, 1)
+    other = laid_out(array)[layout]
+    found = steps(make, nc.Variable(other), [gradient.astype(other.dtype)] * 3)
+    expected = steps(make, nc.Variable(array), [gradient] * 3)
+    assert all(same(*pair) for pair in zip(found, expected, strict=True))
+
+
+@for_every_optimizer
+@pytest.mark.parametrize(("layout", "dtype"), LAYOUTS)
+def test_gradients_of_any_layout(make: Any, layout: str, dtype: Any) -> None:
+    array, gradient = normal((5, 4), dtype), normal((5, 4), dtype, 1)
+    other = laid_out(gradient)[layout]
+    # A gradient is of its variable's dtype, byte order included.
+    variables = [array.astype(each.dtype) for each in (gradient, other)]
+    slices = [Slices(each, np.array([4, 0, 2, 0, 4])) for each in (gradient, other)]
+    for pair in ([gradient, other], slices):
+        expected, found = (
+            steps(make, nc.Variable(variable.copy()), [each] * 2)
+            for variable, each in zip(variables, pair, strict=True)
+        )
+        assert all(same(*each) for each in zip(found, expected, strict=True))
+
+
+@for_every_optimizer
+def test_what_lies_between_the_numbers_of_a_variable_stays(make: Any) -> None:
+    memory = np.full((6, 6), 7.0)
+    variable = nc.Variable(memory[::2, 1::2])
+    steps(make, variable, [np.ones((3, 3)), Slices(np.ones((2, 3)), np.array([1, 2]))])
+    assert np.all(variable.value < 7.0)
+    memory[::2, 1::2] = 7.0
+    assert np.all(memory == 7.0)
+
+
+@for_every_optimizer
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (0, 3), (3, 0), (2, 0, 3), (2, 3, 4)], ids=str)
+def test_variables_of_any_shape(make: Any, shape: tuple[int, ...]) -> None:
+    array, gradient = normal(shape), normal(shape, seed=1)
+    results = [
+        steps(make, nc.Variable(array.reshape(other).copy()), [gradient.reshape(other)] * 2)
+        for other in (shape, (-1,) if array.size else (0,))
+    ]
+    assert results[0][0].shape == shape
+    assert all(same(x.ravel(), y) for x, y in zip(*results, strict=True))
+
+
+@for_every_optimizer
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (3,), (3, 2), (3, 2, 2)], ids=str)
+def test_slices_without_rows(make: Any, shape: tuple[int, ...]) -> None:
+    variable = nc.Variable(normal(shape))
+    before = variable.value.tobytes()
+    steps(make, variable, [Slices(np.zeros((0, *shape[1:])), np.array([], int), shape)])
+    assert variable.value.tobytes() == before
+
+
+OVERLAPS: dict[str, Callable[[Array], tuple[Array, Any]]] = {
+    "itself": lambda memory: (memory, memory),
+    "rows reversed": lambda memory: (memory, memory[::-1]),
+    "columns reversed": lambda memory: (memory, memory[:, ::-1]),
+    "transposed": lambda memory: (memory, memory.T),
+    "shifted down": lambda memory: (memory[:-1], memory[1:]),
+    "shifted up": lambda memory: (memory[1:], memory[:-1]),
+    "strided": lambda memory: (memory[::2], memory[1::2]),
+    "of a strided variable": lambda memory: (memory[:, ::2], memory[:, ::-2]),
+    "slices of itself": lambda memory: (memory, Slices(memory, np.arange(6))),
+    "slices of itself, turned round": lambda memory: (memory, Slices(memory, np.arange(6)[::-1])),
+    "slices of itself, duplicates": lambda memory: (
+        memory,
+        Slices(memory, np.array([1, 2, 3, 1, 0, 1])),
+    ),
+    "slices of some rows": lambda memory: (memory, Slices(memory[:3], np.array([1, 2, 3]))),
+    "slices of a reversed view": lambda memory: (memory, Slices(memory[::-1], np.arange(6))),
+}
+
+
+@for_every_optimizer
+@pytest.mark.parametrize("name", OVERLAPS)
+def test_a_gradient_that_overlaps_its_variable_is_read_before_it_changes(
+    make: Any, name: str
+) -> None:
+    array, gradient = OVERLAPS[name](normal((6, 6)))
+    apart = gradient * 1.0 if isinstance(gradient, Slices) else gradient.copy()
+    expected = steps(make, nc.Variable(array.copy()), [apart])
+    found = steps(make, nc.Variable(array), [gradient])
+    assert all(same(*pair) for pair in zip(found, expected, strict=True))
+
+
+@for_every_optimizer
+def test_a_gradient_that_is_another_variables_value_is_read_before_it_changes(make: Any) -> None:
+    first, second = nc.Variable([1.0, 2.0]), nc.Variable([10.0, 20.0])
+    expected = steps(make, nc.Variable([10.0, 20.0]), [first.value.copy()])
+    make().apply_gradients([(np.array([5.0, 6.0]), first), (first.value, second)])
+    assert same(second, expected[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sparse_adam_is_dense_adam(dtype: Any) -> None:
+    random = np.random.default_rng(0)
+    array = normal((20, 3), dtype)
+    sparse, dense = nc.Variable(array.copy()), nc.Variable(array.copy())
+    optimizers = [OPTIMIZERS["adam"]() for _ in range(2)]
+    for step in range(10):
+        gradient = Slices(normal((8, 3), dtype, step), random.integers(0, 20, 8), (20, 3))
+        optimizers[0].apply_gradients([(gradient, sparse)])
+        optimizers[1].apply_gradients([(gradient.to_dense(), dense)])
+    tolerance = {"rtol": 1e-5, "atol": 1e-6} if dtype is np.float32 else {"rtol": 1e-13}
+    np.testing.assert_allclose(sparse.value, dense.value, **tolerance)
+    for slot in "mv":
+        found = (optimizers[0].get_slot(sparse, slot), optimizers[1].get_slot(dense, slot))
+        np.testing.assert_allclose(*(np.asarray(each) for each in found), **tolerance)
+
+
+def test_sparse_adam_moves_rows_without_a_gradient() -> None:
+    variable = nc.Variable(np.ones((3, 2)))
+    optimizer = OPTIMIZERS["adam"]()
+    optimizer.apply_gradients([(np.ones((3, 2)), variable)])
+    before = variable.value.copy()
+    optimizer.apply_gradients([(Slices(np.ones((1, 2)), np.array([1])), variable)])
+    assert np.all(variable.value < before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sparse_gradient_descent_takes_duplicates_in_order(dtype: Any) -> None:
+    variable = nc.Variable(normal((4, 3), dtype))
+    expected = variable.value.copy()
+    values, indices = normal((7, 3), dtype, 1), np.array([2, 0, 2, 2, 3, 0, 2])
+    for row, index in zip(values, indices, strict=True):
+        by_hand = ByHand(expected[index])
+        by_hand.gradient_descent(row)
+        expected[index] = by_hand.number
+    nc.train.GradientDescentOptimizer(RATE).apply_gradients([(Slices(values, indices), variable)])
+    assert same(variable, expected)
+
+
+@pytest.mark.parametrize("index_dtype", ["i1", "u1", "i2", "u4", "i8", "u8", ">i4"])
+@for_every_optimizer
+def test_indices_of_any_dtype(make: Any, index_dtype: str) -> None:
+    values, indices = normal((4, 2)), np.array([3, 0, 3, 1])
+    results = [
+        steps(make, nc.Variable(normal((5, 2), seed=1)), [Slices(values, each, shape)])
+        for each, shape in (
+            (indices, (5, 2)),
+            (indices.astype(index_dtype), None),
+            (indices.tolist(), np.array([5, 2])),
+        )
+    ]
+    for other in results[1:]:
+        assert all(same(*pair) for pair in zip(results[0], other, strict=True))
+
+
+@for_every_optimizer
+@pytest.mark.parametrize("container", [list, tuple, iter, lambda pairs: (pair for pair in pairs)])
+def test_pairs_come_from_any_iterable(make: Any, container: Any) -> None:
+    variables = [nc.Variable([1.0]), nc.Variable([2.0, 3.0])]
+    gradients = [np.array([1.0]), np.array([1.0, -1.0])]
+    make().apply_gradients(container([[gradients[0], variables[0]], (gradients[1], variables[1])]))
+    other = [nc.Variable([1.0]), nc.Variable([2.0, 3.0])]
+    make().apply_gradients(zip(gradients, other, strict=True))
+    assert [each.value.tolist() for each in variables] == [each.value.tolist() for each in other]
+
+
+@for_every_optimizer
+def test_gradients_as_lists_and_variables(make: Any) -> None:
+    for gradient in ([0.5, -1.0], nc.Variable([0.5, -1.0]), (0.5, -1.0)):
+        found = steps(make, nc.Variable([1.0, 2.0]), [gradient])
+        expected = steps(make, nc.Variable([1.0, 2.0]), [np.array([0.5, -1.0])])
+        assert all(same(*pair) for pair in zip(found, expected, strict=True))
+
+
+@for_every_optimizer
+def test_a_read_only_gradient(make: Any) -> None:
+    gradient = np.broadcast_to(np.array(0.5), (2, 3))
+    steps(make, nc.Variable(np.ones((2, 3))), [gradient])
+    assert np.all(gradient == 0.5)
+
+
+@for_every_optimizer
+def test_none_leaves_its_variable_without_slots(make: Any) -> None:
+    first, second = nc.Variable([1.0]), nc.Variable([2.0])
+    optimizer = make()
+    assert optimizer.apply_gradients([(None, first), (np.array([1.0]), second)]) is None
+    assert first.value.tolist() == [1.0]
+    assert second.value[0] < 2.0
+    assert all(optimizer.get_slot(first, slot) is None for slot in optimizer.get_slot_names())
+    assert len(optimizer.variables()) == len(optimizer.get_slot_names())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_same_variable_twice_is_updated_twice(name: str) -> None:
+    variable, gradients = nc.Variable(normal(5)), [normal(5, seed=1), normal(5, seed=2)]
+    by_hand = ByHand(variable.value.copy())
+    optimizer = OPTIMIZERS[name]()
+    optimizer.apply_gradients([(gradient, variable) for gradient in gradients])
+    for gradient in gradients:
+        # One step of the powers of the betas for both.
+        powers = by_hand.power1, by_hand.power2
+        BY_HAND[name](by_hand, gradient)
+        by_hand.power1, by_hand.power2 = powers
+    assert same(variable, by_hand.number)
+    for slot in optimizer.get_slot_names():
+        assert same(optimizer.get_slot(variable, slot), getattr(by_hand, slot))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_variables_of_all_dtypes_in_one_optimizer_are_as_alone(name: str) -> None:
+    variables = [nc.Variable(normal(9, dtype)) for dtype in DTYPES]
+    by_hand = [ByHand(variable.value.copy()) for variable in variables]
+    optimizer = OPTIMIZERS[name]()
+    for step in range(5):
+        gradients = [normal(9, dtype, step) for dtype in DTYPES]
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        for reference, gradient in zip(by_hand, gradients, strict=True):
+            BY_HAND[name](reference, gradient)
+    for variable, reference in zip(variables, by_hand, strict=True):
+        assert same(variable, reference.number)
+
+
+def test_a_variable_that_joins_later_meets_the_powers_of_the_betas_as_they_are() -> None:
+    early, late = nc.Variable(np.float32([1.0])), nc.Variable(np.array([1.0]))
+    optimizer, by_hand = OPTIMIZERS["adam"](), ByHand(np.array([1.0]))
+    gradient = np.array([1.0])
+    optimizer.apply_gradients([(gradient.astype(np.float32), early)])
+    optimizer.apply_gradients([(gradient, late)])
+    by_hand.power1, by_hand.power2 = np.float64(0.8) * 0.8, np.float64(0.95) * 0.95
+    by_hand.adam(gradient)
+    assert same(late, by_hand.number)
+
+
+GLOBAL_STEPS: dict[str, Callable[[], Any]] = {
+    "Variable": lambda: nc.Variable(3, trainable=False, name="global_step"),
+    "0-d array": lambda: np.array(3),
+    "array of one": lambda: np.array([3], np.uint8),
+    "Variable of one": lambda: nc.Variable(np.array([[3]], np.int32)),
+    "byte-swapped": lambda: np.array(3, ">i4"),
+    "entry of an array": lambda: np.array([1, 3])[1:],
+}
+
+
+@for_every_optimizer
+@pytest.mark.parametrize("kind", GLOBAL_STEPS)
+def test_global_step_is_incremented(make: Any, kind: str) -> None:
+    step, variable, optimizer = GLOBAL_STEPS[kind](), nc.Variable([1.0]), make()
+    optimizer.apply_gradients([(np.ones(1), variable), (np.ones(1), variable)], step)
+    optimizer.apply_gradients([(np.ones(1), variable)], global_step=step)
+    optimizer.minimize(lambda: anp.sum(variable**2), step)
+    assert np.asarray(step).item() == 6
+
+
+def test_slots_have_names_shapes_and_dtypes() -> None:
+    variables = [nc.Variable(np.ones(2, np.float32), name="b/w"), nc.Variable(1.0, name="a")]
+    optimizer = nc.train.AdamOptimizer()
+    assert optimizer.get_slot_names() == ["m", "v"]
+    assert optimizer.variables() == []
+    optimizer.apply_gradients((np.ones_like(each.value), each) for each in variables)
+    names = [slot.name for slot in optimizer.variables()]
+    assert names == ["a/Adam", "a/Adam_1", "b/w/Adam", "b/w/Adam_1"]
+    m = optimizer.get_slot(variables[0], "m")
+    assert (m.shape, m.dtype, m.trainable, m.name) == ((2,), np.float32, False, "b/w/Adam")
+    assert optimizer.get_slot(variables[0], "v").name == "b/w/Adam_1"
+    assert optimizer.get_slot(variables[0], "momentum") is None
+    assert optimizer.get_slot(nc.Variable(1.0), "m") is None
+    assert set(optimizer.variables()) == {
+        optimizer.get_slot(each, slot) for each in variables for slot in "mv"
+    }
+
+
+def test_slots_of_unnamed_variables_and_named_optimizers() -> None:
+    optimizer, variable = nc.train.AdamOptimizer(name="Fast"), nc.Variable(1.0)
+    optimizer.apply_gradients([(np.array(1.0), variable)])
+    assert [slot.name for slot in optimizer.variables()] == ["Variable/Fast", "Variable/Fast_1"]
+    assert optimizer.get_name() == "Fast"
+
+
+def test_an_optimizer_without_slots() -> None:
+    optimizer, variable = nc.train.GradientDescentOptimizer(1.0), nc.Variable(1.0)
+    optimizer.apply_gradients([(np.array(1.0), variable)])
+    assert (optimizer.get_slot_names(), optimizer.variables()) == ([], [])
+    assert optimizer.get_slot(variable, "m") is None
+    assert optimizer.get_name() == "GradientDescent"
+
+
+def test_constructors_take_tensorflows_positions() -> None:
+    variable, other = nc.Variable(normal(3)), nc.Variable(normal(3))
+    nc.train.AdamOptimizer(0.2, 0.5, 0.6, 0.7, True, "A").apply_gradients([(np.ones(3), variable)])
+    nc.train.AdamOptimizer(
+        learning_rate=0.2, beta1=0.5, beta2=0.6, epsilon=0.7, use_locking=False, name="B"
+    ).apply_gradients([(np.ones(3), other)])
+    assert same(variable, other)
+    assert nc.train.AdamOptimizer().get_name() == "Adam"
+    assert nc.train.GradientDescentOptimizer(0.1, True, "C").get_name() == "C"
+
+
+def test_callable_hyperparameters_are_called_once_in_each_step() -> None:
+    calls: list[str] = []
+
+    def given(name: str, value: float) -> Callable[[], float]:
+        return lambda: calls.append(name) or value
+
+    optimizer = nc.train.AdamOptimizer(
+        given("rate", RATE), given("beta1", 0.8), given("beta2", 0.95), given("epsilon", 1e-4)
+    )
+    variables = [nc.Variable(normal(4)), nc.Variable(normal(4, np.float32))]
+    by_hand = ByHand(variables[0].value.copy())
+    assert calls == []
+    for step in range(1, 4):
+        gradient = normal(4, seed=step)
+        optimizer.apply_gradients([(gradient, variables[0]), (np.float32(gradient), variables[1])])
+        by_hand.adam(gradient)
+        assert sorted(calls) == sorted(["rate", "beta1", "beta2", "epsilon"] * step)
+    assert same(variables[0], by_hand.number)
+
+
+def test_a_learning_rate_that_changes() -> None:
+    step, variable = nc.Variable(0), nc.Variable([0.0])
+    optimizer = nc.train.GradientDescentOptimizer(lambda: 2.0**-step.value)
+    for _ in range(3):
+        optimizer.apply_gradients([(np.array([1.0]), variable)], global_step=step)
+    assert variable.value.tolist() == [-1.75]
+
+
+@pytest.mark.parametrize(
+    "rate", [0.5, np.float32(0.5), np.array(0.5), nc.Variable(0.5), lambda: np.float16(0.5)]
+)
+def test_learning_rates_of_any_kind(rate: Any) -> None:
+    variable = nc.Variable([1.0])
+    nc.train.GradientDescentOptimizer(rate).apply_gradients([(np.array([1.0]), variable)])
+    assert variable.value.tolist() == [0.5]
+
+
+@for_every_optimizer
+def test_minimize_is_compute_and_apply(make: Any) -> None:
+    variables = [nc.Variable(normal((3, 3))), nc.Variable(normal((3, 3)))]
+
+    def loss_of(w: nc.Variable) -> Callable[[], Any]:
+        return lambda: anp.sum(anp.tanh(w @ w) ** 2) + anp.sum(nc.gather(w, [0, 0]))
+
+    optimizers = [make(), make()]
+    for _ in range(3):
+        assert optimizers[0].minimize(loss_of(variables[0])) is None
+        pairs = optimizers[1].compute_gradients(loss_of(variables[1]))
+        optimizers[1].apply_gradients(pairs)
+    assert same(*variables)
+
+
+def test_minimize_only_the_given_variables() -> None:
+    x, y = nc.Variable(2.0), nc.Variable(3.0)
+    optimizer = nc.train.GradientDescentOptimizer(0.5)
+    optimizer.minimize(lambda: x * y, var_list=[y])
+    assert (x.value, y.value) == (2.0, 2.0)
+    optimizer.minimize(lambda: x * y, var_list=iter([x]), grad_loss=2.0)
+    assert (x.value, y.value) == (0.0, 2.0)
+
+
+@pytest.mark.parametrize("value", [3.0, [3.0, 4.0]], ids=["scalar", "vector"])
+def test_a_single_variable_as_the_list(value: Any) -> None:
+    x, y = nc.Variable(value), nc.Variable(1.0)
+    pairs = nc.train.AdamOptimizer().compute_gradients(lambda: x**2 * y, var_list=x)
+    assert [variable for _, variable in pairs] == [x]
+    assert same(pairs[0][0], 2 * x.value)
+
+
+@pytest.mark.parametrize("gate", [Optimizer.GATE_NONE, Optimizer.GATE_OP, Optimizer.GATE_GRAPH])
+@pytest.mark.parametrize("aggregation", [None, 0, 1, 2])
+def test_arguments_without_effect(gate: int, aggregation: int | None) -> None:
+    x = nc.Variable(3.0)
+    optimizer = nc.train.AdamOptimizer()
+    pairs = optimizer.compute_gradients(lambda: x**2, [x], gate, aggregation, True)
+    assert pairs == [(6.0, x)]
+    assert (Optimizer.GATE_NONE, Optimizer.GATE_OP, Optimizer.GATE_GRAPH) == (0, 1, 2)
+
+
+def test_unrelated_variables_of_a_list_come_with_none() -> None:
+    x, y = nc.Variable(3.0), nc.Variable(4.0)
+    pairs = nc.train.AdamOptimizer().compute_gradients(lambda: x**2, [y, x])
+    assert pairs == [(None, y), (6.0, x)]
+
+
+@for_every_optimizer
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_spoils_its_own_elements_only(make: Any, bad: float) -> None:
+    gradient = np.array([1.0, bad, 1.0])
+    found = steps(make, nc.Variable(np.zeros(3)), [gradient])
+    expected = steps(make, nc.Variable(np.zeros(3)), [np.ones(3)])
+    for array, reference in zip(found, expected, strict=True):
+        assert not np.isfinite(array[1])
+        assert same(array[::2], reference[::2])
+
+
+@for_every_optimizer
+def test_it_trains(make: Any) -> None:
+    random = np.random.default_rng(0)
+    inputs, truth = random.standard_normal((50, 3)), np.array([1.0, -2.0, 0.5])
+    w = nc.Variable(np.zeros(3, np.float32), name="w")
+    optimizer = make()
+    for _ in range(200):
+        optimizer.minimize(lambda: anp.mean((inputs @ w - inputs @ truth) ** 2))
+    np.testing.assert_allclose(w.value, truth, atol=0.02)
