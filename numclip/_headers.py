@@ -84,5 +84,10 @@ def can_be_read() -> bool:
         return False
     read_only = np.zeros(3)
     read_only.flags.writeable = False
-    samples = [np.zeros(()), np.zeros((2, 3), np.float32), np.zeros((4, 5, 6))[:, ::2], read_only]
+    samples: list[Array] = [
+        np.zeros(()),
+        np.zeros((2, 3), np.float32),
+        np.zeros((4, 5, 6))[:, ::2],
+        read_only,
+    ]
     return all(_is_read_right(sample) for sample in samples)

@@ -64,7 +64,10 @@ def get_num_threads() -> int:
     >>> nc.get_num_threads()
     1
     """
-    return _from_environment() if _wanted is None else _wanted
+    if _wanted is not None:
+        return _wanted
+    threads: int = _from_environment()
+    return threads
 
 
 def set_num_threads(n: int) -> None:
