@@ -34,6 +34,7 @@ def _from_environment() -> int:
 
 
 def _checked(value: object, argument: str) -> int:
+    threads: int
     try:
         threads = int(value)  # type: ignore[call-overload]
     except ValueError:

@@ -94,9 +94,8 @@ def _copied(operation, stored):
 def _scaled(operation, stored):
     value = widen(stored)
     kind = type(value)
-    return truncate(
-        value * kind(operation.single if is_single(value) else operation.double), stored
-    )
+    factor = operation.single if is_single(value) else operation.double
+    return truncate(value * kind(factor), stored)
 
 
 @rule
