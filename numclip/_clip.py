@@ -15,6 +15,7 @@ from numclip._kernels.elementwise import Bounds
 from numclip._slices import IndexedSlices, operand, require_shape
 from numclip._tensors import (
     Norm,
+    clip_list,
     named_tensors,
     tensors_of,
     tensors_to_read,
@@ -378,13 +379,14 @@ def clip_by_global_norm(
         raise ValueError(
             f'`nonfinite` must be "propagate", "raise" or "zero", got {_array.describe(nonfinite)}'
         )
-    norm = None if use_norm is None else _given_norm(use_norm)
-    tensors, results = tensors_to_write(t_list, out)
     only_finite = nonfinite != "propagate"
-    if norm is None:
-        norm = tensors.clip(limit, only_finite=only_finite)
-    elif math.isfinite(norm.root) or not only_finite:
-        tensors.scale(norm, limit)
+    if use_norm is None:
+        norm, results = clip_list(t_list, out, limit, only_finite)
+    else:
+        norm = _given_norm(use_norm)
+        tensors, results = tensors_to_write(t_list, out)
+        if math.isfinite(norm.root) or not only_finite:
+            tensors.scale(norm, limit)
     if only_finite and not math.isfinite(norm.root):
         if nonfinite == "raise":
             raise FloatingPointError(_nonfinite_message(t_list, use_norm))

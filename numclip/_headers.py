@@ -71,7 +71,8 @@ def _is_read_right(array: Array) -> bool:
         return False
     shape = _integer_at(address + int(LAYOUT[kernels.SHAPE_OFFSET]))
     sizes = [_integer_at(shape + 8 * i) for i in range(array.ndim)]
-    item = _integer_at(id((array,)) + int(LAYOUT[kernels.FIRST_ITEM_OFFSET]))
+    items = (array,)
+    item = _integer_at(id(items) + int(LAYOUT[kernels.FIRST_ITEM_OFFSET]))
     return sizes == list(array.shape) and item == address
 
 

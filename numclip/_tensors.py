@@ -10,7 +10,13 @@ import numpy as np
 from numclip import _array, _headers, _threads
 from numclip._array import Array
 from numclip._kernels import table as kernels
-from numclip._kernels.clip import clip_factors, clip_table, scale_chunks, scale_chunks_parallel
+from numclip._kernels.clip import (
+    clip_arrays,
+    clip_factors,
+    clip_table,
+    scale_chunks,
+    scale_chunks_parallel,
+)
 from numclip._kernels.elementwise import map_chunks, map_chunks_parallel
 from numclip._kernels.norm import (
     norm_of_sums,
@@ -161,20 +167,34 @@ def tensors_to_read(t_list: object) -> Tensors:
     return _table_of_views(views, views)
 
 
+def _plain_targets(t_list: Any, out: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]] | None:
+    """Return inputs and targets that may be plain arrays; without `out`, new targets."""
+    if type(t_list) is not list and type(t_list) is not tuple:
+        return None
+    items = tuple(t_list)
+    if out is t_list:
+        return items, items
+    if out is None:
+        if not all([t is None or type(t) is np.ndarray for t in items]):
+            return None
+        return items, tuple([None if t is None else np.empty_like(t) for t in items])
+    if (type(out) is list or type(out) is tuple) and len(out) == len(items):
+        return items, tuple(out)
+    return None
+
+
 def tensors_to_write(t_list: Any, out: Any) -> tuple[Tensors, list[Any]]:
     """Return tensors to be written to `out`, or to new arrays, and the list of results."""
-    is_plain = type(t_list) is list or type(t_list) is tuple
-    if is_plain and (out is None or type(out) is list or type(out) is tuple):
-        items = tuple(t_list)
-        tensors = None
-        if out is not None and len(out) == len(items):
-            targets = items if out is t_list else tuple(out)
-            tensors = _read_headers(items, targets, _headers.TENSORS)
-        elif out is None and _read_headers(items, None, _headers.TENSORS) is not None:
-            targets = tuple([None if t is None else np.empty_like(t) for t in items])
-            tensors = _read_headers(items, targets, _headers.TENSORS)
+    return _tensors_to_write(t_list, out, _plain_targets(t_list, out))
+
+
+def _tensors_to_write(
+    t_list: Any, out: Any, plain: tuple[tuple[Any, ...], tuple[Any, ...]] | None
+) -> tuple[Tensors, list[Any]]:
+    if plain is not None:
+        tensors = _read_headers(*plain, _headers.TENSORS)
         if tensors is not None:
-            return tensors, list(targets)
+            return tensors, list(plain[1])
     operands = _operands(t_list, out)
     present = [each for each in operands if each is not None]
     if out is not None:
@@ -182,6 +202,27 @@ def tensors_to_write(t_list: Any, out: Any) -> tuple[Tensors, list[Any]]:
             [each.target for each in present], [each.values for each in present], "out"
         )
     return tensors_of(present), [None if each is None else each.result for each in operands]
+
+
+def clip_list(t_list: Any, out: Any, limit: float, only_finite: bool) -> tuple[Norm, list[Any]]:
+    """Clip tensors by their common norm; return it, and the list of results."""
+    plain = _plain_targets(t_list, out)
+    if plain is not None and _headers.can_be_read():
+        items, targets = plain
+        root, exponent, is_done = clip_arrays(
+            id(items),
+            id(targets),
+            len(items),
+            _headers.LAYOUT,
+            _headers.TENSORS,
+            limit,
+            only_finite,
+            _threads.SERIAL_SIZE,
+        )
+        if is_done:
+            return Norm(root, exponent), list(targets)
+    tensors, results = _tensors_to_write(t_list, out, plain)
+    return tensors.clip(limit, only_finite=only_finite), results
 
 
 def _operands(t_list: Any, out: Any) -> list[Operand | None]:

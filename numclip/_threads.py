@@ -11,7 +11,7 @@ from numclip import _compile
 
 # Below this number of elements starting threads costs more than they save: 16 Ki elements take
 # 1.4 us on one thread and 2.5 us on two, 64 Ki take 5.2 and 4.5.
-_SERIAL_SIZE = 1 << 16
+SERIAL_SIZE = 1 << 16
 
 _is_forked = False
 _wanted: int | None = None
@@ -102,7 +102,7 @@ def set_num_threads(n: int) -> None:
 
 def parts_for(size: int) -> int:
     """Return into how many parts to divide a loop over so many elements, one to a thread."""
-    if size < _SERIAL_SIZE or _is_forked:
+    if size < SERIAL_SIZE or _is_forked:
         return 1
     threads = get_num_threads()
     return threads if threads > 1 and _compile.threads_are_safe() else 1

@@ -95,6 +95,8 @@ def _sum_chunk(chunk, lanes):
 @kernel
 def add_sums(sums):
     """Add the sums of chunks, or of tensors, in the order of the chunks' own additions."""
+    if sums.size == 1:
+        return sums[0]
     lanes = np.empty(LANES)
     while sums.size > 1:
         count = chunks_of(sums.size)
@@ -106,10 +108,10 @@ def add_sums(sums):
 
 
 @kernel
-def _sum_squares_of_chunks(x, first, sums, lanes):
-    for i in range(sums.size):
-        chunk = first + i
-        sums[i] = _sum_squares_of_chunk(x[chunk * CHUNK : (chunk + 1) * CHUNK], lanes)
+def _sum_squares_of_chunks(x, first, last, sums, where, lanes):
+    for chunk in range(first, last):
+        numbers = x[chunk * CHUNK : (chunk + 1) * CHUNK]
+        sums[where + chunk] = _sum_squares_of_chunk(numbers, lanes)
 
 
 @kernel
@@ -158,7 +160,7 @@ def sum_squares(x, lanes):
     if x.size <= CHUNK:
         return rescued_sum(x, _sum_squares_of_chunk(x, lanes), lanes)
     sums = np.empty(chunks_of(x.size))
-    _sum_squares_of_chunks(x, 0, sums, lanes)
+    _sum_squares_of_chunks(x, 0, sums.size, sums, 0, lanes)
     return rescued_sum(x, add_sums(sums), lanes)
 
 
@@ -178,29 +180,27 @@ def add_squares(sums, exponents):
 
 
 @kernel
-def _sum_chunks_of_row(row, first, sums, lanes):
-    address, size, kind = row[SOURCE], row[SIZE], row[KIND]
-    if kind == FLOAT32:
-        _sum_squares_of_chunks(array_at(address, size, np.float32(0)), first, sums, lanes)
-    elif kind == FLOAT64:
-        _sum_squares_of_chunks(array_at(address, size, np.float64(0)), first, sums, lanes)
-    elif kind == FLOAT16:
-        _sum_squares_of_chunks(array_at(address, size, np.uint16(0)), first, sums, lanes)
-    elif kind == BFLOAT16:
-        _sum_squares_of_chunks(array_at(address, size, np.int16(0)), first, sums, lanes)
-
-
-@kernel
 def sum_chunks(table, first, last, sums):
     """Sum the squares of these chunks of the whole table."""
     lanes = np.empty(LANES)
     row = row_of(table, first)
     while first < last:
-        start = table[row, FIRST_CHUNK]
-        end = min(last, start + chunks_of(table[row, SIZE]))
-        if end > first:
-            _sum_chunks_of_row(table[row], first - start, sums[first:end], lanes)
-            first = end
+        start, size, kind = table[row, FIRST_CHUNK], table[row, SIZE], table[row, KIND]
+        address = table[row, SOURCE]
+        begin, end = first - start, min(last - start, chunks_of(size))
+        if kind == FLOAT32:
+            x = array_at(address, size, np.float32(0))
+            _sum_squares_of_chunks(x, begin, end, sums, start, lanes)
+        elif kind == FLOAT64:
+            y = array_at(address, size, np.float64(0))
+            _sum_squares_of_chunks(y, begin, end, sums, start, lanes)
+        elif kind == FLOAT16:
+            z = array_at(address, size, np.uint16(0))
+            _sum_squares_of_chunks(z, begin, end, sums, start, lanes)
+        elif kind == BFLOAT16:
+            w = array_at(address, size, np.int16(0))
+            _sum_squares_of_chunks(w, begin, end, sums, start, lanes)
+        first = max(first, start + end)
         row += 1
 
 
@@ -213,7 +213,8 @@ def sum_rows(table, sums):
     for row in range(table.shape[0]):
         size, start = table[row, SIZE], table[row, FIRST_CHUNK]
         if size > 0:
-            totals[row] = add_sums(sums[start : start + chunks_of(size)])
+            count = chunks_of(size)
+            totals[row] = sums[start] if count == 1 else add_sums(sums[start : start + count])
             if table[row, KIND] == FLOAT64:
                 x = array_at(table[row, SOURCE], size, np.float64(0))
                 totals[row], exponents[row] = rescued_sum(x, totals[row], lanes)

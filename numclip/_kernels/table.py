@@ -14,6 +14,7 @@ CHUNK = 4096
 SOURCE, TARGET, SIZE, KIND, FIRST_CHUNK, COLUMNS = 0, 1, 2, 3, 4, 5
 
 FLOAT32, FLOAT64, FLOAT16, BFLOAT16 = 0, 1, 2, 3
+_ITEMSIZES = (4, 8, 2, 2)
 
 _INT64 = np.int64(0)
 _INT32 = np.int32(0)
@@ -109,18 +110,20 @@ def _are_distinct(addresses):
 
 
 @rule
-def _are_disjoint(table, itemsizes, own_their_data):
+def _are_disjoint(table, own_their_data):
     """Tell whether no two targets, and no target and another's source, overlap.
 
     Arrays that own their data overlap only if they are the same: 1,000 of them take 3 us in place
     of the 18 us of sorting.
     """
+    if table.shape[0] == 1 and table[0, SOURCE] == table[0, TARGET]:
+        return True
     starts = np.empty(2 * table.shape[0], np.int64)
     ends = np.empty(2 * table.shape[0], np.int64)
     spans = 0
     in_order = True
     for i in range(table.shape[0]):
-        length = table[i, SIZE] * itemsizes[table[i, KIND]]
+        length = table[i, SIZE] * _ITEMSIZES[table[i, KIND]]
         for column in (TARGET, SOURCE):
             if length > 0 and (column == TARGET or table[i, SOURCE] != table[i, TARGET]):
                 starts[spans] = table[i, column]
@@ -146,7 +149,6 @@ def table_of(items, targets, count, layout, descriptors):
     be there if an array is not one that can be read like this, or if arrays overlap.
     """
     table = np.empty((count, COLUMNS), np.int64)
-    itemsizes = np.array((4, 8, 2, 2))
     chunks = 0
     numbers = 0
     own_their_data = True
@@ -184,6 +186,6 @@ def table_of(items, targets, count, layout, descriptors):
         table[i, KIND] = kind
         chunks += chunks_of(size)
         numbers += size
-    if targets != 0 and not _are_disjoint(table, itemsizes, own_their_data):
+    if targets != 0 and not _are_disjoint(table, own_their_data):
         return table, -1, 0
     return table, chunks, numbers
