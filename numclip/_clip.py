@@ -303,8 +303,13 @@ def clip_by_average_norm(
     shape = require_shape(t, "t") if isinstance(t, IndexedSlices) else checked.values.shape
     size = float(np.prod(shape, dtype=np.float64))
     limit = _array.as_limit(clip_norm, "clip_norm")
+    tensors = tensors_of([checked])
+    norm = tensors.norm()
+    if math.isinf(limit * size) and math.isfinite(limit):
+        # The same quotient of numbers that are all 2**64 times smaller.
+        norm, limit = norm._replace(exponent=norm.exponent - 64), limit * 2.0**-64
     # Two roundings more: the limit's product here, and the quotient that the caller would check.
-    tensors_of([checked]).clip(limit * size if size else limit, roundings=2)
+    tensors.scale(norm, limit * size if size else limit, roundings=2)
     return checked.result
 
 

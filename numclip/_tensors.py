@@ -10,20 +10,17 @@ import numpy as np
 from numclip import _array, _headers, _threads
 from numclip._array import Array
 from numclip._kernels import table as kernels
-from numclip._kernels.clip import (
-    clip_arrays,
-    clip_factors,
-    clip_table,
-    scale_chunks,
-    scale_chunks_parallel,
+from numclip._kernels.clip import clip_arrays, clip_factors
+from numclip._kernels.elementwise import (
+    Scale,
+    ScaleInSteps,
+    copy_chunks,
+    copy_chunks_parallel,
+    map_chunks,
+    map_chunks_parallel,
 )
-from numclip._kernels.elementwise import map_chunks, map_chunks_parallel
-from numclip._kernels.norm import (
-    norm_of_sums,
-    norm_of_table,
-    sum_chunks_parallel,
-    times_power_of_two,
-)
+from numclip._kernels.norm import norm_of_sums, norm_of_table, sum_chunks_parallel
+from numclip._kernels.power import times_power_of_two
 from numclip._slices import IndexedSlices, Operand, check_lengths, operand
 
 
@@ -69,22 +66,27 @@ class Tensors(NamedTuple):
     def scale(self, norm: Norm, limit: float, roundings: int = 0) -> None:
         """Write what brings the norm to the limit, or copies where it is not above."""
         single, double = clip_factors(self.table, *norm, limit, roundings)
+        if single[0] == 1.0:
+            self._copy()
+        elif single[1] == double[1] == 0:
+            self.map(Scale(single[0], double[0]))
+        else:
+            self.map(ScaleInSteps(*single, *double))
+
+    def _copy(self) -> None:
         parts = _threads.parts_for(self.size)
         if parts == 1:
-            scale_chunks(self.table, 0, self.chunks, single, double)
+            copy_chunks(self.table, 0, self.chunks)
         else:
             with _threads.running(parts):
-                scale_chunks_parallel(self.table, self.chunks, single, double, parts)
+                copy_chunks_parallel(self.table, self.chunks, parts)
         self._deliver()
 
-    def clip(self, limit: float, roundings: int = 0, only_finite: bool = False) -> Norm:
+    def clip(self, limit: float, only_finite: bool = False) -> Norm:
         """Bring the norm to the limit; with `only_finite`, write nothing if it is not finite."""
-        is_serial = _threads.parts_for(self.size) == 1
-        if is_serial and not self.buffers:
-            return Norm(*clip_table(self.table, self.chunks, limit, roundings, only_finite))
         norm = self.norm()
         if not only_finite or np.isfinite(norm.root):
-            self.scale(norm, limit, roundings)
+            self.scale(norm, limit)
         return norm
 
     def map(self, operation: tuple[float, ...]) -> None:

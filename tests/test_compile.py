@@ -18,9 +18,9 @@ PACKAGE = Path(_compile.__file__).parent
 PROGRAM = """
 import json, sys
 import numpy as np, numclip as nc
-from numclip._kernels.clip import clip_table
+from numclip._kernels.clip import clip_arrays
 clipped, _ = nc.clip_by_global_norm([np.float32([3.0, 4.0])], 1.0)
-stats = clip_table.stats
+stats = clip_arrays.stats
 print(json.dumps({
     "hits": sum(stats.cache_hits.values()),
     "misses": sum(stats.cache_misses.values()),

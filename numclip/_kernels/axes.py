@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from numclip._compile import kernel, parallel_kernel, prange, rule
-from numclip._kernels.elementwise import Scale, ScaleInSteps, map_numbers, mapped
+from numclip._kernels.elementwise import Scale, ScaleInSteps, map_array, mapped
 from numclip._kernels.factor import clip_factor, slack_of
 from numclip._kernels.norm import (
     LANES,
@@ -35,15 +35,14 @@ def _is_single(x):
 @kernel
 def _clip_row(source, limit, slack, target, lanes):
     total, exponent = sum_squares(source, lanes)
-    factor, first, second = clip_factor(
-        math.sqrt(total), exponent, limit, slack, _is_single(source)
-    )
+    factor, power = clip_factor(math.sqrt(total), exponent, limit, slack, _is_single(source))
+    chunks = chunks_of(source.size)
     if factor == 1.0:
         target[:] = source
-    elif first == 1.0:
-        map_numbers(Scale(factor, factor), source, target)
+    elif power == 0:
+        map_array(Scale(factor, factor), source, target, 0, chunks)
     else:
-        map_numbers(ScaleInSteps(factor, first, second, factor, first, second), source, target)
+        map_array(ScaleInSteps(factor, power, factor, power), source, target, 0, chunks)
 
 
 @kernel
@@ -96,16 +95,16 @@ def _sums_of_columns(numbers):
 def _scale_columns(source, factors, target):
     for row in range(source.shape[0]):
         for column in range(source.shape[1]):
-            factor = factors[0, column]
+            factor = factors[column]
             target[row, column] = mapped(Scale(factor, factor), source[row, column])
 
 
 @kernel
-def _scale_columns_in_steps(source, factors, target):
+def _scale_columns_in_steps(source, factors, powers, target):
     for row in range(source.shape[0]):
         for column in range(source.shape[1]):
-            factor, first, second = factors[0, column], factors[1, column], factors[2, column]
-            steps = ScaleInSteps(factor, first, second, factor, first, second)
+            factor, power = factors[column], powers[column]
+            steps = ScaleInSteps(factor, power, factor, power)
             target[row, column] = mapped(steps, source[row, column])
 
 
@@ -113,21 +112,19 @@ def _scale_columns_in_steps(source, factors, target):
 def _clip_block(source, limits, target):
     totals, exponents = _sums_of_columns(source)
     slack = slack_of(source.shape[0], 1)
-    factors = np.empty((3, source.shape[1]))
+    factors = np.empty(source.shape[1])
+    powers = np.empty(source.shape[1], np.int64)
     for column in range(source.shape[1]):
-        factors[:, column] = clip_factor(
-            math.sqrt(totals[column]),
-            exponents[column],
-            limits[column],
-            slack,
-            _is_single(source),
+        root, exponent, limit = math.sqrt(totals[column]), exponents[column], limits[column]
+        factors[column], powers[column] = clip_factor(
+            root, exponent, limit, slack, _is_single(source)
         )
-    if np.all(factors[0] == 1.0):
+    if np.all(factors == 1.0):
         target[:] = source
-    elif np.all(factors[1] == 1.0):
+    elif np.all(powers == 0):
         _scale_columns(source, factors, target)
     else:
-        _scale_columns_in_steps(source, factors, target)
+        _scale_columns_in_steps(source, factors, powers, target)
 
 
 @rule

@@ -3,12 +3,14 @@
 An operation is a NamedTuple; the loops find its rule by its class, as those of `update.py` do.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from numclip._compile import array_at, kernel, overload, parallel_kernel, prange, rule, types
 from numclip._kernels.half import narrow, truncate, widen
+from numclip._kernels.power import times_power_of_two
 from numclip._kernels.table import (
     BFLOAT16,
     CHUNK,
@@ -16,12 +18,21 @@ from numclip._kernels.table import (
     FLOAT16,
     FLOAT32,
     FLOAT64,
+    ITEMSIZES,
     KIND,
     SIZE,
     SOURCE,
     TARGET,
+    chunks_of,
     row_of,
 )
+
+_FLOAT32, _FLOAT64 = np.float32(0), np.float64(0)
+_UINT16, _INT16, _BYTE = np.uint16(0), np.int16(0), np.uint8(0)
+
+
+_SMALLEST_NORMAL_SINGLE = 2.0**-126
+_SMALLEST_NORMAL, _SMALLEST_SUBNORMAL = 2.0**-1022, 2.0**-1074
 
 
 class Bounds(NamedTuple):
@@ -29,12 +40,6 @@ class Bounds(NamedTuple):
 
     lowest: float
     highest: float
-
-
-class Copy(NamedTuple):
-    """Keep as it is, to the bit."""
-
-    times: float
 
 
 class Scale(NamedTuple):
@@ -45,14 +50,16 @@ class Scale(NamedTuple):
 
 
 class ScaleInSteps(NamedTuple):
-    """Multiply in float64 by a factor and two powers of two, for factors too small for `Scale`."""
+    """Multiply by a factor and a power of two in float64, and round toward zero what is subnormal.
+
+    For limits so small that `Scale` could leave the result above them: where the factor would be
+    too small, or the result subnormal. What is not subnormal has the bits that `Scale` gives.
+    """
 
     single: float
-    single_first: float
-    single_second: float
+    single_power: int
     double: float
-    double_first: float
-    double_second: float
+    double_power: int
 
 
 def is_single(value):
@@ -86,11 +93,6 @@ def _bounded(operation, stored):
 
 
 @rule
-def _copied(operation, stored):
-    return stored
-
-
-@rule
 def _scaled(operation, stored):
     value = widen(stored)
     kind = type(value)
@@ -99,17 +101,27 @@ def _scaled(operation, stored):
 
 
 @rule
+def _times_power_toward_zero(value, power):
+    product = times_power_of_two(value, power)
+    if abs(product) >= _SMALLEST_NORMAL or math.isnan(product):
+        return product
+    steps = math.floor(abs(times_power_of_two(value, power + 1074)))
+    return math.copysign(steps * _SMALLEST_SUBNORMAL, value)
+
+
+@rule
 def _scaled_in_steps(operation, stored):
     value = widen(stored)
-    wide = np.float64(value)
     if is_single(value):
-        product = wide * operation.single * operation.single_first * operation.single_second
-    else:
-        product = wide * operation.double * operation.double_first * operation.double_second
-    return truncate(product, stored)
+        product = np.float64(value) * operation.single
+        scaled = times_power_of_two(product, operation.single_power)
+        is_normal = abs(scaled) >= _SMALLEST_NORMAL_SINGLE
+        return truncate(np.float64(np.float32(scaled)) if is_normal else scaled, stored)
+    product = np.float64(value) * operation.double
+    return truncate(_times_power_toward_zero(product, operation.double_power), stored)
 
 
-_RULES = {Bounds: _bounded, Copy: _copied, Scale: _scaled, ScaleInSteps: _scaled_in_steps}
+_RULES = {Bounds: _bounded, Scale: _scaled, ScaleInSteps: _scaled_in_steps}
 
 
 def mapped(operation, stored):
@@ -122,41 +134,13 @@ def _mapped(operation, stored):
 
 
 @kernel
-def map_numbers(operation, source, target):
-    for i in range(source.size):
-        target[i] = mapped(operation, source[i])
-
-
-@kernel
-def _map_chunks_of_arrays(operation, source, target, first, last):
+def map_array(operation, source, target, first, last):
+    """Apply an operation to these chunks of an array, the last one first."""
     for chunk in range(last - 1, first - 1, -1):
         numbers = source[chunk * CHUNK : (chunk + 1) * CHUNK]
-        map_numbers(operation, numbers, target[chunk * CHUNK : (chunk + 1) * CHUNK])
-
-
-@kernel
-def _map_chunks_of_row(operation, row, first, last):
-    source, target, size, kind = row[SOURCE], row[TARGET], row[SIZE], row[KIND]
-    if kind == FLOAT32:
-        like = np.float32(0)
-        _map_chunks_of_arrays(
-            operation, array_at(source, size, like), array_at(target, size, like), first, last
-        )
-    elif kind == FLOAT64:
-        like = np.float64(0)
-        _map_chunks_of_arrays(
-            operation, array_at(source, size, like), array_at(target, size, like), first, last
-        )
-    elif kind == FLOAT16:
-        like = np.uint16(0)
-        _map_chunks_of_arrays(
-            operation, array_at(source, size, like), array_at(target, size, like), first, last
-        )
-    elif kind == BFLOAT16:
-        like = np.int16(0)
-        _map_chunks_of_arrays(
-            operation, array_at(source, size, like), array_at(target, size, like), first, last
-        )
+        results = target[chunk * CHUNK : (chunk + 1) * CHUNK]
+        for i in range(numbers.size):
+            results[i] = mapped(operation, numbers[i])
 
 
 @kernel
@@ -165,15 +149,24 @@ def map_chunks(operation, table, first, last):
 
     The last chunk goes first: after a norm was taken, it is the one that is still in the cache.
     """
-    if first == last:
-        return
     row = row_of(table, last - 1)
-    while last > first:
-        start = table[row, FIRST_CHUNK]
-        begin = max(first, start)
-        if last > begin:
-            _map_chunks_of_row(operation, table[row], begin - start, last - start)
-            last = begin
+    while first < last:
+        start, size, kind = table[row, FIRST_CHUNK], table[row, SIZE], table[row, KIND]
+        source, target = table[row, SOURCE], table[row, TARGET]
+        begin, end = max(first - start, 0), last - start
+        if kind == FLOAT32:
+            x, y = array_at(source, size, _FLOAT32), array_at(target, size, _FLOAT32)
+            map_array(operation, x, y, begin, end)
+        elif kind == FLOAT64:
+            x64, y64 = array_at(source, size, _FLOAT64), array_at(target, size, _FLOAT64)
+            map_array(operation, x64, y64, begin, end)
+        elif kind == FLOAT16:
+            x16, y16 = array_at(source, size, _UINT16), array_at(target, size, _UINT16)
+            map_array(operation, x16, y16, begin, end)
+        elif kind == BFLOAT16:
+            xb, yb = array_at(source, size, _INT16), array_at(target, size, _INT16)
+            map_array(operation, xb, yb, begin, end)
+        last = min(last, start)
         row -= 1
 
 
@@ -181,3 +174,27 @@ def map_chunks(operation, table, first, last):
 def map_chunks_parallel(operation, table, chunks, parts):
     for part in prange(parts):
         map_chunks(operation, table, part * chunks // parts, (part + 1) * chunks // parts)
+
+
+@kernel
+def copy_chunks(table, first, last):
+    """Copy these chunks of the whole table to their targets, to the bit."""
+    row = row_of(table, first)
+    while first < last:
+        start, size = table[row, FIRST_CHUNK], table[row, SIZE]
+        itemsize = ITEMSIZES[table[row, KIND]]
+        begin = (first - start) * CHUNK * itemsize
+        end = min((last - start) * CHUNK, size) * itemsize
+        if end > begin and table[row, SOURCE] != table[row, TARGET]:
+            source = array_at(table[row, SOURCE] + begin, end - begin, _BYTE)
+            target = array_at(table[row, TARGET] + begin, end - begin, _BYTE)
+            for i in range(source.size):
+                target[i] = source[i]
+        first = max(first, start + chunks_of(size))
+        row += 1
+
+
+@parallel_kernel
+def copy_chunks_parallel(table, chunks, parts):
+    for part in prange(parts):
+        copy_chunks(table, part * chunks // parts, (part + 1) * chunks // parts)

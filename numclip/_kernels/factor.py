@@ -12,11 +12,14 @@ import math
 import numpy as np
 
 from numclip._compile import rule
-from numclip._kernels.norm import chain_length, times_power_of_two
+from numclip._kernels.norm import chain_length
+from numclip._kernels.power import times_power_of_two
 
 _SINGLE_MARGIN = 1.0 - 2.0**-24 - 2.0**-40
-_SMALLEST_SINGLE_FACTOR = 2.0**-100
-_SMALLEST_DOUBLE_FACTOR = 2.0**-960
+# For a factor or a limit below these, rounding to subnormal numbers may exceed the margins: 2**31
+# float32 numbers are rounded by sqrt(2**31) * 2**-150 together, 2**-40 of a limit of 2**-94.
+_SMALLEST_SINGLE = 2.0**-90
+_SMALLEST_DOUBLE = 2.0**-960
 
 
 @rule
@@ -40,24 +43,34 @@ def _largest_single_not_above(value):
 
 
 @rule
-def clip_factor(root, exponent, limit, slack, single):
-    """Return three factors, to be applied one after another, for the norm root * 2**exponent.
+def _split(factor, power):
+    """Return the same product with a power that is not zero."""
+    return (factor / 2, 1) if power == 0 else (factor, power)
 
-    (1, 1, 1) says that the norm is not over the limit, NaN that it is not finite. The second and
-    the third are powers of two, and differ from 1 only where the product of all three would have
-    been too small for the first alone.
+
+@rule
+def clip_factor(root, exponent, limit, slack, single):
+    """Return what to multiply by, `factor * 2**power`, for the norm `root * 2**exponent`.
+
+    A factor of 1 says that the norm is not over the limit, NaN that it is not finite. The power is
+    not zero only where the product has to be taken in steps, and rounded toward zero.
     """
     if not math.isfinite(root):
-        return math.nan, 1.0, 1.0
-    norm = times_power_of_two(root, exponent)
-    if norm <= limit:
-        return 1.0, 1.0, 1.0
+        return math.nan, 0
+    # Not the norm with the limit: a subnormal norm has been rounded to few bits.
+    if root <= times_power_of_two(limit, -exponent):
+        return 1.0, 0
+    if limit == 0.0:
+        return 0.0, 0
     margin = _SINGLE_MARGIN if single else 1.0 - slack * 2.0**-53
-    smallest = _SMALLEST_SINGLE_FACTOR if single else _SMALLEST_DOUBLE_FACTOR
-    factor = limit / norm * margin
-    if factor >= smallest:
-        return (_largest_single_not_above(factor) if single else factor), 1.0, 1.0
-    significand, power = math.frexp(limit / root * margin)
-    power -= exponent
-    half = power // 2
-    return significand, math.ldexp(1.0, half), math.ldexp(1.0, power - half)
+    smallest = _SMALLEST_SINGLE if single else _SMALLEST_DOUBLE
+    factor = limit / times_power_of_two(root, exponent) * margin
+    if factor >= smallest and limit >= smallest:
+        return (_largest_single_not_above(factor) if single else factor), 0
+    # The quotient of the significands alone, as that of the numbers may be too small.
+    limit_significand, limit_power = math.frexp(limit)
+    root_significand, root_power = math.frexp(root)
+    # Below 1, so that no product overflows on its way.
+    factor, power = math.frexp(limit_significand / root_significand * margin)
+    factor = _largest_single_not_above(factor) if single else factor
+    return _split(factor, power + limit_power - root_power - exponent)

@@ -3,7 +3,7 @@
 A float16 array reaches a kernel viewed as uint16, a bfloat16 array viewed as int16. `widen` gives
 a stored number in the type that it is computed in: float32 for both, itself for float32 and
 float64. `narrow` rounds a computed number to the type of `stored`, to nearest, ties to even;
-`truncate` rounds the halves toward zero and leaves float32 and float64 to `narrow`.
+`truncate` rounds it toward zero.
 """
 
 import numpy as np
@@ -136,15 +136,17 @@ def _narrow(value, stored):
 
 @rule
 def truncate(value, stored):
-    """Round as `narrow`, but the halves toward zero."""
+    """Round as `narrow`, but toward zero."""
     rounded = narrow(value, stored)
     return _step_back(rounded, abs(widen(rounded)) > abs(value))
 
 
 def _step_back(stored, is_beyond):
-    """Return the next half toward zero, where rounding went the other way."""
+    """Return the next number toward zero, where rounding went the other way."""
     if isinstance(stored, np.uint16 | np.int16):
         return type(stored)(stored - type(stored)(is_beyond))
+    if isinstance(stored, np.float32):
+        return _value(np.uint32(_bits(stored) - np.uint32(is_beyond)))
     return stored
 
 
@@ -152,4 +154,6 @@ def _step_back(stored, is_beyond):
 def _overload_step_back(stored, is_beyond):
     if stored == types.uint16 or stored == types.int16:
         return lambda stored, is_beyond: type(stored)(stored - type(stored)(is_beyond))
+    if stored == types.float32:
+        return lambda stored, is_beyond: _value(np.uint32(_bits(stored) - np.uint32(is_beyond)))
     return lambda stored, is_beyond: stored

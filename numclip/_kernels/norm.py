@@ -14,6 +14,7 @@ import numpy as np
 
 from numclip._compile import array_at, kernel, parallel_kernel, prange, rule
 from numclip._kernels.half import widen
+from numclip._kernels.power import times_power_of_two
 from numclip._kernels.table import (
     BFLOAT16,
     CHUNK,
@@ -34,13 +35,6 @@ LANES = 128
 # less than 2**-100 of it.
 _SMALLEST_SUM = 2.0**-960
 _LARGEST_SUM = 2.0**960
-
-
-@rule
-def times_power_of_two(value, exponent):
-    """Multiply, with one rounding at most, where 2**exponent itself may be out of range."""
-    half = exponent // 2
-    return value * math.ldexp(1.0, half) * math.ldexp(1.0, exponent - half)
 
 
 @rule

@@ -14,7 +14,7 @@ CHUNK = 4096
 SOURCE, TARGET, SIZE, KIND, FIRST_CHUNK, COLUMNS = 0, 1, 2, 3, 4, 5
 
 FLOAT32, FLOAT64, FLOAT16, BFLOAT16 = 0, 1, 2, 3
-_ITEMSIZES = (4, 8, 2, 2)
+ITEMSIZES = (4, 8, 2, 2)
 
 _INT64 = np.int64(0)
 _INT32 = np.int32(0)
@@ -111,34 +111,26 @@ def _are_distinct(addresses):
 
 @rule
 def _are_disjoint(table, own_their_data):
-    """Tell whether no two targets, and no target and another's source, overlap.
+    """Tell whether no two targets, and no target and another's source, overlap, if that is easy.
 
-    Arrays that own their data overlap only if they are the same: 1,000 of them take 3 us in place
-    of the 18 us of sorting.
+    Arrays that own their data overlap only if they are the same; others are taken in the order of
+    their addresses or not at all. Sorting took 18 us for 1,000 arrays, this takes 3.
     """
     if table.shape[0] == 1 and table[0, SOURCE] == table[0, TARGET]:
         return True
     starts = np.empty(2 * table.shape[0], np.int64)
-    ends = np.empty(2 * table.shape[0], np.int64)
     spans = 0
+    end_of_last = 0
     in_order = True
     for i in range(table.shape[0]):
-        length = table[i, SIZE] * _ITEMSIZES[table[i, KIND]]
+        length = table[i, SIZE] * ITEMSIZES[table[i, KIND]]
         for column in (TARGET, SOURCE):
             if length > 0 and (column == TARGET or table[i, SOURCE] != table[i, TARGET]):
                 starts[spans] = table[i, column]
-                ends[spans] = table[i, column] + length
-                in_order = in_order and (spans == 0 or ends[spans - 1] <= starts[spans])
+                in_order = in_order and end_of_last <= starts[spans]
+                end_of_last = starts[spans] + length
                 spans += 1
-    if in_order:
-        return True
-    if own_their_data:
-        return _are_distinct(starts[:spans])
-    order = np.argsort(starts[:spans])
-    for i in range(1, spans):
-        if ends[order[i - 1]] > starts[order[i]]:
-            return False
-    return True
+    return in_order or (own_their_data and _are_distinct(starts[:spans]))
 
 
 @locked_kernel

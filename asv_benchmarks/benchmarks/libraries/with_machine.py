@@ -1,0 +1,75 @@
+"""The limit of the machine: loops that do nothing but read, or read and write, and numclip's."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+import numclip as nc
+
+from ..copies import copied, copy_all
+from ..peers import THREADS, Case
+from ..workloads import Array
+
+_FACTOR = 1 - 2.0**-12
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _read(numbers):  # type: ignore[no-untyped-def]
+    total = np.float32(0)
+    for i in range(numbers.size):
+        total += numbers[i]
+    return total
+
+
+@njit(parallel=True, cache=True)
+def _read_in_parts(numbers, parts):  # type: ignore[no-untyped-def]
+    totals = np.zeros(parts)
+    for part in prange(parts):
+        begin, end = numbers.size * part // parts, numbers.size * (part + 1) // parts
+        totals[part] = _read(numbers[begin:end])
+    return totals
+
+
+@njit(nogil=True, cache=True)
+def _multiply(numbers, factor):  # type: ignore[no-untyped-def]
+    for i in range(numbers.size):
+        numbers[i] *= factor
+
+
+@njit(parallel=True, cache=True)
+def _multiply_in_parts(numbers, factor, parts):  # type: ignore[no-untyped-def]
+    for part in prange(parts):
+        begin, end = numbers.size * part // parts, numbers.size * (part + 1) // parts
+        _multiply(numbers[begin:end], factor)
+
+
+def norm(arrays: list[Array]) -> Case:
+    return Case(lambda limit: nc.global_norm(arrays), float)
+
+
+def plain_read(arrays: list[Array]) -> Case:
+    (numbers,) = arrays
+    return Case(lambda limit: _read_in_parts(numbers, THREADS), lambda result: math.nan)
+
+
+def scale(arrays: list[Array]) -> Case:
+    """Clip by a norm that is given, which leaves the scaling."""
+    gradients = copied(arrays)
+    return Case(
+        lambda limit: nc.clip_by_global_norm(gradients, _FACTOR, use_norm=1.0, out=gradients),
+        lambda result: math.nan,
+        restore=lambda: copy_all(arrays, gradients),
+    )
+
+
+def plain_read_modify_write(arrays: list[Array]) -> Case:
+    numbers = arrays[0].copy()
+    factor = np.float32(_FACTOR)
+    return Case(
+        lambda limit: _multiply_in_parts(numbers, factor, THREADS),
+        lambda result: math.nan,
+        restore=lambda: copy_all(arrays, [numbers]),
+    )

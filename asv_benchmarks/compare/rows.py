@@ -1,0 +1,216 @@
+"""What is compared, and what numclip has to reach."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+FRAMEWORKS = ("torch", "tensorflow", "optax", "optax, donated")
+
+
+class Contender(NamedTuple):
+    """An operation of a peer; `process` is the one it runs in, where that is not its own."""
+
+    label: str
+    peer: str
+    operation: str
+    process: str = ""
+
+    @property
+    def home(self) -> str:
+        return self.process or self.peer
+
+
+class Target(NamedTuple):
+    """How many times numclip's time the fastest of some others has to take at least."""
+
+    at_least: float
+    against: tuple[str, ...]
+
+
+class Row(NamedTuple):
+    """One line of the comparison: contenders at the same work."""
+
+    section: str
+    workload: str
+    contenders: tuple[Contender, ...]
+    regime: str = "over"
+    dtype: str = "float32"
+    case: str = ""
+    targets: tuple[Target, ...] = ()
+
+
+IN_PLACE = "In place"
+TO_NEW = "Out of place, fresh results"
+INTO = "Out of place, numclip with `out`"
+DTYPES = "Other dtypes, in place"
+SLICES = "The norms of slices: clip_by_norm with axes"
+COALESCE = "Sparse rows that share an index, summed"
+START = "From the start of a process to the first clipped gradient"
+MACHINE = "Against the limit of the machine"
+
+SECTIONS = {
+    IN_PLACE: "TensorFlow and optax return new arrays; optax, donated, reuses those it is given.",
+    TO_NEW: "",
+    INTO: "",
+    DTYPES: "Over the limit. NumPy's dot product of halves gives no norm at these sizes: left out.",
+    SLICES: "Half of the slices are over the limit.",
+    COALESCE: "SciPy: from coordinates to rows (`coo_array.tocsr`), which sums duplicates.",
+    START: "A gradient of 1,000 float32; whatever a library caches on disk is there.",
+    MACHINE: (
+        "Loops of Numba on two threads that read as many bytes, or multiply them in place, in"
+        " numclip's own process."
+    ),
+}
+
+_NUMCLIP = Contender("numclip", "numclip", "clip_in_place")
+_NUMPY = Contender("numpy", "numpy", "clip_in_place")
+_TORCH = Contender("torch", "torch", "clip_in_place")
+_TENSORFLOW = Contender("tensorflow", "tensorflow", "clip")
+_OPTAX = Contender("optax", "optax", "clip")
+_DONATED = Contender("optax, donated", "optax", "clip_donated")
+
+_REGIMES = ("over", "under")
+
+# Workload: over and under the limit against the frameworks, and against NumPy.
+_IN_PLACE_TARGETS = {
+    "1k": (8, 8, 0.5),
+    "mlp": (3, 5, 1.2),
+    "tiny": (15, 15, 5),
+    "1M": (1.5, 3, 1.2),
+    "resnet-50": (1.3, 2, 1.2),
+    "bert-base": (1.15, 2, 1.2),
+    "64M": (1.1, 2, 1.2),
+}
+_TO_NEW_TARGETS = {"1k": 2, "mlp": 2, "tiny": 2, "1M": 2, "resnet-50": None, "bert-base": None}
+_INTO_TARGETS = {"resnet-50": 1.05, "bert-base": 1.05}
+
+
+def _in_place() -> list[Row]:
+    contenders = (_NUMCLIP, _NUMPY, _TORCH, _TENSORFLOW, _OPTAX, _DONATED)
+    return [
+        Row(
+            IN_PLACE,
+            workload,
+            contenders,
+            regime,
+            targets=(Target(at_least, FRAMEWORKS), Target(against_numpy, ("numpy",))),
+        )
+        for workload, (over, under, against_numpy) in _IN_PLACE_TARGETS.items()
+        for regime, at_least in zip(_REGIMES, (over, under), strict=True)
+    ]
+
+
+def _out_of_place(section: str, operation: str, targets: Mapping[str, float | None]) -> list[Row]:
+    contenders = (Contender("numclip", "numclip", operation), _TENSORFLOW, _OPTAX)
+    return [
+        Row(
+            section,
+            workload,
+            contenders,
+            regime,
+            targets=() if at_least is None else (Target(at_least, ("tensorflow", "optax")),),
+        )
+        for workload, at_least in targets.items()
+        for regime in _REGIMES
+    ]
+
+
+def _dtypes() -> list[Row]:
+    halves = (_NUMCLIP, _TORCH, _TENSORFLOW, _OPTAX, _DONATED)
+    contenders = {"float64": (_NUMCLIP, _NUMPY, *halves[1:]), "bfloat16": halves, "float16": halves}
+    return [
+        Row(DTYPES, workload, contenders[dtype], dtype=dtype, case=dtype)
+        for workload in ("1M", "resnet-50")
+        for dtype in contenders
+    ]
+
+
+def _slices() -> list[Row]:
+    return [
+        Row(
+            SLICES,
+            "matrix",
+            (
+                Contender("numclip", "numclip", operation),
+                Contender("numclip, out=", "numclip", f"{operation}_into"),
+                *(Contender(peer, peer, operation) for peer in ("numpy", "torch", "tensorflow")),
+            ),
+            case=case,
+        )
+        for operation, case in (("clip_rows", "axes=1"), ("clip_columns", "axes=0"))
+    ]
+
+
+def _coalesce() -> list[Row]:
+    peers = ("numclip", "numpy", "torch", "tensorflow", "scipy")
+    return [
+        Row(
+            COALESCE,
+            "rows-1M",
+            tuple(Contender(peer, peer, "coalesce") for peer in peers),
+            regime="",
+            targets=(Target(1, ("torch", "scipy")),),
+        )
+    ]
+
+
+def _start() -> list[Row]:
+    peers = ("numclip", "numpy", "torch", "tensorflow", "optax")
+    return [
+        Row(
+            START,
+            "start",
+            tuple(Contender(peer, peer, "start") for peer in peers),
+            regime="",
+            case="first clip",
+            targets=(Target(1, ("torch", "tensorflow", "optax")),),
+        )
+    ]
+
+
+def _machine() -> list[Row]:
+    return [
+        Row(
+            MACHINE,
+            "64M",
+            (
+                Contender("numclip", "machine", operation, "numclip"),
+                Contender("plain loop", "machine", plain, "numclip"),
+            ),
+            regime="",
+            case=case,
+            targets=(Target(1 / 1.1, ("plain loop",)),),
+        )
+        for case, operation, plain in (
+            ("norm, a read", "norm", "plain_read"),
+            ("scaling in place, a read and a write", "scale", "plain_read_modify_write"),
+        )
+    ]
+
+
+ROWS = (
+    *_in_place(),
+    *_out_of_place(TO_NEW, "clip", _TO_NEW_TARGETS),
+    *_out_of_place(INTO, "clip_into", _INTO_TARGETS),
+    *_dtypes(),
+    *_slices(),
+    *_coalesce(),
+    *_start(),
+    *_machine(),
+)
+
+WORKLOAD_NAMES = tuple(dict.fromkeys(row.workload for row in ROWS))
+# Loops that stand for the machine run where numclip does.
+CONTENDER_NAMES = tuple(
+    dict.fromkeys(c.peer for row in ROWS for c in row.contenders if not c.process)
+)
+
+
+def select(workloads: Collection[str], peers: Collection[str]) -> list[Row]:
+    """Return the rows of these workloads, each with the contenders that are of these peers."""
+    return [
+        row._replace(contenders=tuple(c for c in row.contenders if c.home in peers))
+        for row in ROWS
+        if row.workload in workloads
+    ]
