@@ -88,6 +88,16 @@ def no_tolerance(dtype: Dtype, size: int) -> tuple[float, float]:
     return 0.0, 0.0
 
 
+def allowance(tensors: list[Array], limit: float) -> float:
+    """Return how far above a limit in the subnormal range a norm may be: a step per element."""
+    formats = [(numeric_limits(x.dtype), parts(x).size) for x in tensors]
+    return sum(
+        float(format.smallest_subnormal) * math.sqrt(size)
+        for format, size in formats
+        if limit < float(format.smallest_normal)
+    )
+
+
 class Operation(NamedTuple):
     """A function that limits something: norms, given by their squares in square units."""
 
@@ -133,8 +143,8 @@ class Operation(NamedTuple):
         return (~above & (np.asarray(squares, object) != math.inf))[..., np.newaxis]
 
     def is_above(self, tensors: list[Array], limit: float) -> bool:
-        """Tell, exactly, whether a norm is above its limit."""
-        limits = self.limits(tensors, limit)
+        """Tell, exactly, whether a norm is above its limit and the allowance."""
+        limits = self.limits(tensors, limit + allowance(tensors, limit))
         return bool(np.any(_is_greater(self.squares(tensors), limits * limits)))
 
 

@@ -57,14 +57,14 @@ def clip_factor(root, exponent, limit, slack, single):
     """
     if not math.isfinite(root):
         return math.nan, 0
-    # Not the norm with the limit: a subnormal norm has been rounded to few bits.
-    if root <= times_power_of_two(limit, -exponent):
+    norm = times_power_of_two(root, exponent)
+    if norm <= limit:
         return 1.0, 0
     if limit == 0.0:
         return 0.0, 0
     margin = _SINGLE_MARGIN if single else 1.0 - slack * 2.0**-53
     smallest = _SMALLEST_SINGLE if single else _SMALLEST_DOUBLE
-    factor = limit / times_power_of_two(root, exponent) * margin
+    factor = limit / norm * margin
     if factor >= smallest and limit >= smallest:
         return (_largest_single_not_above(factor) if single else factor), 0
     # The quotient of the significands alone, as that of the numbers may be too small.
