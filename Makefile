@@ -2,14 +2,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test demo golden clean
+.PHONY: test demo golden bench compare clean
 
 # The whole check of the project; works on a fresh clone with Python alone.
 test: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m numclip demo
@@ -18,10 +18,26 @@ demo: $(VENV)/.installed
 golden: .venv-golden/.installed
 	.venv-golden/bin/python tests/golden/make.py --check tests/golden/tensorflow.npz
 
+# The benchmarks that asv tracks, of the working tree.
+bench: .venv-compare/.installed
+	cd asv_benchmarks && ../.venv-compare/bin/python -m asv machine --yes
+	cd asv_benchmarks && ../.venv-compare/bin/python -m asv run --environment existing:same \
+		--set-commit-hash $$(git rev-parse HEAD)
+
+# numclip beside PyTorch, TensorFlow, optax and NumPy; writes docs/performance/comparison.md.
+compare: .venv-compare/.installed
+	.venv-compare/bin/python -m asv_benchmarks.compare
+
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv-compare/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-compare
+	.venv-compare/bin/python -m pip install --quiet --upgrade pip
+	.venv-compare/bin/python -m pip install --quiet --editable '.[compare]'
 	touch $@
 
 .venv-golden/.installed: tests/golden/requirements.txt
@@ -31,4 +47,4 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-golden .cache
+	rm -rf $(VENV) .venv-compare .venv-golden .cache
