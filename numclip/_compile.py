@@ -123,6 +123,14 @@ def most_threads() -> int:
     return int(config.NUMBA_NUM_THREADS)
 
 
+def threads_were_started() -> bool:
+    try:
+        threading_layer()
+    except ValueError:
+        return False
+    return True
+
+
 @cache
 def threads_are_safe() -> bool:
     """Tell whether the layer that runs Numba's threads lets two Python threads use it at once.

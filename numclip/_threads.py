@@ -19,7 +19,7 @@ _wanted: int | None = None
 
 def _note_fork() -> None:
     global _is_forked
-    _is_forked = True
+    _is_forked = _is_forked or _compile.threads_were_started()
 
 
 # GNU OpenMP kills a child that uses threads after its parent did.

@@ -143,8 +143,12 @@ def test_overlap_is_seen(case: str) -> None:
 
 def test_neighbours_do_not_overlap() -> None:
     memory = np.ones(100, np.float32)
-    parts = (memory[50:], memory[:50])
+    parts = (memory[:50], memory[50:])
     assert _tensors._read_headers(parts, parts, _headers.TENSORS) is not None
+    # In another order it takes more than a look at their addresses.
+    assert _tensors._read_headers(parts[::-1], parts[::-1], _headers.TENSORS) is None
+    nc.clip_by_global_norm(parts[::-1], 5.0, out=parts[::-1])
+    np.testing.assert_allclose(memory, 0.5, rtol=1e-6)
 
 
 def all_kinds() -> list[Any]:

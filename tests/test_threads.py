@@ -208,6 +208,24 @@ def test_fork_while_a_thread_computes() -> None:
     assert run(program) == "True"
 
 
+FORK_BEFORE_THREADS = """
+import os
+import numpy as np, numclip as nc
+from numclip import _threads
+nc.set_num_threads(2)
+child = os.fork()
+if child == 0:
+    clipped = nc.clip_by_norm(np.ones(1_000_000, np.float32), 1.0)
+    os._exit(0 if _threads.parts_for(1_000_000) == 2 and clipped[0] < 1e-3 else 1)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_child_of_a_parent_without_threads_has_its_own() -> None:
+    assert run(FORK_BEFORE_THREADS) == "0"
+
+
 POOL = """
 import multiprocessing, sys
 import numpy as np, numclip as nc
