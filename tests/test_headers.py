@@ -143,12 +143,13 @@ def test_overlap_is_seen(case: str) -> None:
 
 def test_neighbours_do_not_overlap() -> None:
     memory = np.ones(100, np.float32)
-    parts = (memory[:50], memory[50:])
-    assert _tensors._read_headers(parts, parts, _headers.TENSORS) is not None
-    # In another order it takes more than a look at their addresses.
-    assert _tensors._read_headers(parts[::-1], parts[::-1], _headers.TENSORS) is None
-    nc.clip_by_global_norm(parts[::-1], 5.0, out=parts[::-1])
-    np.testing.assert_allclose(memory, 0.5, rtol=1e-6)
+    parts = [memory[start : start + 10] for start in range(0, 100, 10)]
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        generator.shuffle(parts)
+        assert _tensors._read_headers(tuple(parts), tuple(parts), _headers.TENSORS) is not None
+        overlapping = (*parts, memory[generator.integers(90) :][:5])
+        assert _tensors._read_headers(overlapping, overlapping, _headers.TENSORS) is None
 
 
 def all_kinds() -> list[Any]:

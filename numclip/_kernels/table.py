@@ -110,27 +110,49 @@ def _are_distinct(addresses):
 
 
 @rule
-def _are_disjoint(table, own_their_data):
-    """Tell whether no two targets, and no target and another's source, overlap, if that is easy.
+def _sort_spans(starts, ends):
+    """Sort spans by their starts: a Shell sort, as compiling NumPy's takes a second."""
+    gap = 1
+    while gap < starts.size // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, starts.size):
+            start, end = starts[i], ends[i]
+            hole = i
+            while hole >= gap and starts[hole - gap] > start:
+                starts[hole], ends[hole] = starts[hole - gap], ends[hole - gap]
+                hole -= gap
+            starts[hole], ends[hole] = start, end
+        gap //= 3
 
-    Arrays that own their data overlap only if they are the same; others are taken in the order of
-    their addresses or not at all. Sorting took 18 us for 1,000 arrays, this takes 3.
+
+@rule
+def _are_disjoint(table, own_their_data):
+    """Tell whether no two targets, and no target and another's source, overlap.
+
+    Arrays that own their data overlap only if they are the same: for 1,000 arrays this takes 3 us,
+    sorting 18.
     """
     if table.shape[0] == 1 and table[0, SOURCE] == table[0, TARGET]:
         return True
     starts = np.empty(2 * table.shape[0], np.int64)
+    ends = np.empty(2 * table.shape[0], np.int64)
     spans = 0
-    end_of_last = 0
-    in_order = True
     for i in range(table.shape[0]):
         length = table[i, SIZE] * ITEMSIZES[table[i, KIND]]
         for column in (TARGET, SOURCE):
             if length > 0 and (column == TARGET or table[i, SOURCE] != table[i, TARGET]):
                 starts[spans] = table[i, column]
-                in_order = in_order and end_of_last <= starts[spans]
-                end_of_last = starts[spans] + length
+                ends[spans] = table[i, column] + length
                 spans += 1
-    return in_order or (own_their_data and _are_distinct(starts[:spans]))
+    starts, ends = starts[:spans], ends[:spans]
+    if own_their_data:
+        return _are_distinct(starts)
+    _sort_spans(starts, ends)
+    for i in range(1, spans):
+        if ends[i - 1] > starts[i]:
+            return False
+    return True
 
 
 @locked_kernel
