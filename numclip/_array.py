@@ -47,12 +47,6 @@ def is_inexact(dtype: np.dtype[Any]) -> bool:
     return _seen_as(dtype) is not None
 
 
-def is_single(dtype: np.dtype[Any]) -> bool:
-    """Tell whether kernels compute with this dtype's numbers in float32."""
-    seen = _seen_as(dtype)
-    return seen is not None and seen.itemsize < 8
-
-
 def same_dtype(first: np.dtype[Any], second: np.dtype[Any]) -> bool:
     """Tell whether two dtypes are the same but for the order of bytes."""
     return first == second or first.newbyteorder("=") == second.newbyteorder("=")

@@ -134,8 +134,21 @@ def _mapped(operation, stored):
 
 
 @kernel
+def _map_in_place(operation, numbers, first, last):
+    for chunk in range(last - 1, first - 1, -1):
+        some = numbers[chunk * CHUNK : (chunk + 1) * CHUNK]
+        for i in range(some.size):
+            some[i] = mapped(operation, some[i])
+
+
+@kernel
 def map_array(operation, source, target, first, last):
     """Apply an operation to these chunks of an array, the last one first."""
+    if source.ctypes.data == target.ctypes.data:
+        # A loop over one array: that over two runs one number at a time where they are the same,
+        # and took 21 ms in place of 10 for 2**26 float32.
+        _map_in_place(operation, target, first, last)
+        return
     for chunk in range(last - 1, first - 1, -1):
         numbers = source[chunk * CHUNK : (chunk + 1) * CHUNK]
         results = target[chunk * CHUNK : (chunk + 1) * CHUNK]
