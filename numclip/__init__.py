@@ -12,6 +12,7 @@ from numclip._slices import IndexedSlices as IndexedSlices
 from numclip._threads import get_num_threads as get_num_threads
 from numclip._threads import set_num_threads as set_num_threads
 from numclip._variable import Variable as Variable
+from numclip._variable import trainable_variables as trainable_variables
 
 if TYPE_CHECKING:
     from numclip._gradient import gather as gather
@@ -33,6 +34,7 @@ __all__ = [
     "gradients",
     "set_num_threads",
     "train",
+    "trainable_variables",
     "value_and_gradients",
 ]
 

@@ -23,6 +23,7 @@ PUBLIC = [
     "gradients",
     "set_num_threads",
     "train",
+    "trainable_variables",
     "value_and_gradients",
 ]
 PUBLIC_IN_TRAIN = ["AdamOptimizer", "GradientDescentOptimizer", "Optimizer"]

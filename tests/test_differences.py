@@ -1,5 +1,6 @@
 """Deliberate differences from TensorFlow: a test for each row of the table, in its order."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -259,3 +260,36 @@ def test_bad_sparse_index(optimizer: Any, indices: Any, error: type[Exception]) 
     with pytest.raises(error, match=r"`grads_and_vars\[0\]\[0\].indices`"):
         made.apply_gradients([(nc.IndexedSlices(np.ones((2, 2)), np.array(indices)), x)])
     assert [each.value.tobytes() for each in (x, *made.variables())] == before
+
+
+NAMES = ["layer1/weights", "layer1/bias", "layer10/weights", "layer1", "net/layer1", None]
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        ("layer1", ["layer1/weights", "layer1/bias", "layer1"]),
+        ("layer1/", ["layer1/weights", "layer1/bias", "layer1"]),
+        ("layer", []),
+        ("Layer1", []),
+        ("net", ["net/layer1"]),
+        ("", NAMES[:-1]),
+        (None, NAMES),
+        (re.compile("layer1"), NAMES[:4]),
+        (re.compile("layer1$"), ["layer1"]),
+        (re.compile(".*1/w"), ["layer1/weights"]),
+    ],
+)
+def test_scope_is_of_whole_components(scope: Any, expected: list[str | None]) -> None:
+    variables = [nc.Variable([0.0], name=name) for name in NAMES]
+    frozen = nc.Variable([0.0], trainable=False, name="layer1/frozen")
+    found = nc.trainable_variables([*variables, frozen], scope)
+    assert [variable.name for variable in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "scope", "named"), [([], 3, "`scope`"), ([1.0], None, "`variables[0]`")]
+)
+def test_scope_of_a_wrong_kind(variables: Any, scope: Any, named: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(named)):
+        nc.trainable_variables(variables, scope)

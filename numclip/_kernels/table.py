@@ -131,7 +131,7 @@ def _are_disjoint(table, own_their_data):
     """Tell whether no two targets, and no target and another's source, overlap.
 
     Arrays that own their data overlap only if they are the same: for 1,000 arrays this takes 3 us,
-    sorting 18.
+    and sorting 9 more.
     """
     if table.shape[0] == 1 and table[0, SOURCE] == table[0, TARGET]:
         return True
