@@ -249,8 +249,7 @@ def _clip_slices(values: Array, limits: Array, reduced: tuple[int, ...], target:
     if parts == 1:
         clip_slices(*arguments, 0, slices_of(arguments[0].shape))
     else:
-        with _threads.running(parts):
-            clip_slices_parallel(*arguments, parts)
+        _threads.in_parts(parts, clip_slices_parallel, *arguments)
     _array.deliver(buffer, target)
 
 

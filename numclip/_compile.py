@@ -19,20 +19,28 @@ from numba import (
     threading_layer,
     types,
 )
-from numba.extending import intrinsic, overload, register_jitable
+from numba.core import cgutils
+from numba.core.compiler_lock import global_compiler_lock
+from numba.extending import intrinsic, models, overload, register_jitable, register_model
 
 __all__ = [
     "array_at",
+    "cgutils",
     "converts_float16",
     "float16_to_float32",
     "float32_to_float16",
     "get_num_threads",
     "integer_at",
+    "intrinsic",
+    "ir",
     "kernel",
     "locked_kernel",
+    "models",
     "overload",
     "parallel_kernel",
+    "pointer_to",
     "prange",
+    "register_model",
     "rule",
     "set_num_threads",
     "sources_hash",
@@ -117,6 +125,28 @@ def array_at(address: Any, size: Any, like: Any) -> Any:
 def integer_at(address: Any, like: Any) -> Any:
     """Return the integer that lies at an address, of the type of `like`."""
     return carray(_pointer(address, like), (1,))[0]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def pointer_to(typing_context: Any, array: Any) -> Any:
+    """Return a pointer to the numbers of an array, which does not keep the array alive.
+
+    Numba counts references to each slice of an array; to index a pointer costs nothing.
+    """
+
+    def take(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.make_array(signature.args[0])(context, builder, *arguments).data
+
+    return types.CPointer(array.dtype)(array), take
+
+
+def stop_compiling() -> None:
+    """Wait until no thread compiles, and let none begin before `go_on_compiling`."""
+    global_compiler_lock.acquire()
+
+
+def go_on_compiling() -> None:
+    global_compiler_lock.release()
 
 
 def most_threads() -> int:

@@ -269,8 +269,7 @@ def _add_duplicates(values: Array, numbers: Array, rows: Array, out: Array) -> N
     if parts == 1:
         add_rows(*arguments, 0, rows.size)
     else:
-        with _threads.running(parts):
-            add_rows_parallel(*arguments, parts)
+        _threads.in_parts(parts, add_rows_parallel, *arguments)
 
 
 def _same_integers(*indices: Any) -> list[Array]:

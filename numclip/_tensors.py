@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,12 +11,11 @@ import numpy as np
 from numclip import _array, _headers, _threads
 from numclip._array import Array
 from numclip._kernels import table as kernels
-from numclip._kernels.clip import clip_arrays, clip_factors
+from numclip._kernels.clip import clip_arrays, clip_factors, clip_table, clip_table_parallel
 from numclip._kernels.elementwise import (
+    Copy,
     Scale,
     ScaleInSteps,
-    copy_chunks,
-    copy_chunks_parallel,
     map_chunks,
     map_chunks_parallel,
 )
@@ -59,33 +59,31 @@ class Tensors(NamedTuple):
         if parts == 1:
             return Norm(*norm_of_table(self.table, self.chunks))
         sums = np.empty(self.chunks)
-        with _threads.running(parts):
-            sum_chunks_parallel(self.table, self.chunks, sums, parts)
+        _threads.in_parts(parts, sum_chunks_parallel, self.table, self.chunks, sums)
         return Norm(*norm_of_sums(self.table, sums))
 
     def scale(self, norm: Norm, limit: float, roundings: int = 0) -> None:
         """Write what brings the norm to the limit, or copies where it is not above."""
         single, double = clip_factors(self.table, *norm, limit, roundings)
         if single[0] == 1.0:
-            self._copy()
+            self.map(Copy())
         elif single[1] == double[1] == 0:
             self.map(Scale(single[0], double[0]))
         else:
             self.map(ScaleInSteps(*single, *double))
 
-    def _copy(self) -> None:
-        parts = _threads.parts_for(self.size)
-        if parts == 1:
-            copy_chunks(self.table, 0, self.chunks)
-        else:
-            with _threads.running(parts):
-                copy_chunks_parallel(self.table, self.chunks, parts)
-        self._deliver()
-
     def clip(self, limit: float, only_finite: bool = False) -> Norm:
         """Bring the norm to the limit; with `only_finite`, write nothing if it is not finite."""
-        norm = self.norm()
-        if not only_finite or np.isfinite(norm.root):
+        parts = _threads.parts_for(self.size)
+        arguments = (self.table, self.chunks, limit, only_finite)
+        if parts == 1:
+            root, exponent, is_done = clip_table(*arguments)
+        else:
+            root, exponent, is_done = _threads.in_parts(parts, clip_table_parallel, *arguments)
+        norm = Norm(root, exponent)
+        if is_done:
+            self._deliver()
+        elif not only_finite or math.isfinite(root):
             self.scale(norm, limit)
         return norm
 
@@ -95,8 +93,7 @@ class Tensors(NamedTuple):
         if parts == 1:
             map_chunks(operation, self.table, 0, self.chunks)
         else:
-            with _threads.running(parts):
-                map_chunks_parallel(operation, self.table, self.chunks, parts)
+            _threads.in_parts(parts, map_chunks_parallel, operation, self.table, self.chunks)
         self._deliver()
 
 
@@ -107,10 +104,13 @@ def _read_headers(
     if not _headers.can_be_read():
         return None
     address = 0 if targets is None else id(targets)
-    table, chunks, size = kernels.table_of(
-        id(items), address, len(items), _headers.LAYOUT, descriptors
-    )
+    table = _new_table(len(items))
+    chunks, size = kernels.fill_table(table, id(items), address, _headers.LAYOUT, descriptors)
     return None if chunks < 0 else Tensors(table, chunks, size, (items, targets))
+
+
+def _new_table(rows: int) -> Array:
+    return np.empty((rows, kernels.COLUMNS), np.int64)
 
 
 def _table_of_views(numbers: tuple[Array, ...], targets: tuple[Array, ...]) -> Tensors:
@@ -179,7 +179,7 @@ def _plain_targets(t_list: Any, out: Any) -> tuple[tuple[Any, ...], tuple[Any, .
     if out is None:
         if not all([t is None or type(t) is np.ndarray for t in items]):
             return None
-        return items, tuple([None if t is None else np.empty_like(t) for t in items])
+        return items, _array.empty_like_each(items)
     if (type(out) is list or type(out) is tuple) and len(out) == len(items):
         return items, tuple(out)
     return None
@@ -187,16 +187,15 @@ def _plain_targets(t_list: Any, out: Any) -> tuple[tuple[Any, ...], tuple[Any, .
 
 def tensors_to_write(t_list: Any, out: Any) -> tuple[Tensors, list[Any]]:
     """Return tensors to be written to `out`, or to new arrays, and the list of results."""
-    return _tensors_to_write(t_list, out, _plain_targets(t_list, out))
-
-
-def _tensors_to_write(
-    t_list: Any, out: Any, plain: tuple[tuple[Any, ...], tuple[Any, ...]] | None
-) -> tuple[Tensors, list[Any]]:
+    plain = _plain_targets(t_list, out)
     if plain is not None:
         tensors = _read_headers(*plain, _headers.TENSORS)
         if tensors is not None:
             return tensors, list(plain[1])
+    return _checked_to_write(t_list, out)
+
+
+def _checked_to_write(t_list: Any, out: Any) -> tuple[Tensors, list[Any]]:
     operands = _operands(t_list, out)
     present = [each for each in operands if each is not None]
     if out is not None:
@@ -209,22 +208,28 @@ def _tensors_to_write(
 def clip_list(t_list: Any, out: Any, limit: float, only_finite: bool) -> tuple[Norm, list[Any]]:
     """Clip tensors by their common norm; return it, and the list of results."""
     plain = _plain_targets(t_list, out)
-    if plain is not None and _headers.can_be_read():
-        items, targets = plain
-        root, exponent, is_done = clip_arrays(
-            id(items),
-            id(targets),
-            len(items),
-            _headers.LAYOUT,
-            _headers.TENSORS,
-            limit,
-            only_finite,
-            _threads.SERIAL_SIZE,
-        )
-        if is_done:
-            return Norm(root, exponent), list(targets)
-    tensors, results = _tensors_to_write(t_list, out, plain)
-    return tensors.clip(limit, only_finite=only_finite), results
+    if plain is None or not _headers.can_be_read():
+        tensors, results = _checked_to_write(t_list, out)
+        return tensors.clip(limit, only_finite), results
+    items, targets = plain
+    table = _new_table(len(items))
+    root, exponent, is_done, chunks, size = clip_arrays(
+        table,
+        id(items),
+        id(targets),
+        _headers.LAYOUT,
+        _headers.TENSORS,
+        limit,
+        only_finite,
+        _threads.SERIAL_SIZE,
+    )
+    if is_done:
+        return Norm(root, exponent), list(targets)
+    if chunks < 0:
+        tensors, results = _checked_to_write(t_list, out)
+    else:
+        tensors, results = Tensors(table, chunks, size, plain), list(targets)
+    return tensors.clip(limit, only_finite), results
 
 
 def _operands(t_list: Any, out: Any) -> list[Operand | None]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from numclip import _compile
 
@@ -17,14 +17,20 @@ _is_forked = False
 _wanted: int | None = None
 
 
-def _note_fork() -> None:
+def _after_fork() -> None:
     global _is_forked
     _is_forked = _is_forked or _compile.threads_were_started()
+    _compile.go_on_compiling()
 
 
-# GNU OpenMP kills a child that uses threads after its parent did.
+# GNU OpenMP kills a child that uses threads after its parent did. And a child that is born while
+# another thread compiles would wait forever for that thread to end.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
+    os.register_at_fork(
+        before=_compile.stop_compiling,
+        after_in_parent=_compile.go_on_compiling,
+        after_in_child=_after_fork,
+    )
 
 
 @cache
@@ -108,15 +114,13 @@ def parts_for(size: int) -> int:
     return threads if threads > 1 and _compile.threads_are_safe() else 1
 
 
-@contextmanager
-def running(parts: int) -> Iterator[None]:
-    """Let Numba run so many threads, and restore the number that the caller had set."""
+def in_parts(parts: int, loop: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a parallel kernel on so many threads, and restore the number that the caller had set."""
     before = _compile.get_num_threads()
     if before == parts:
-        yield
-        return
+        return loop(*arguments, parts)
     _compile.set_num_threads(parts)
     try:
-        yield
+        return loop(*arguments, parts)
     finally:
         _compile.set_num_threads(before)

@@ -12,15 +12,9 @@ import numpy as np
 from numclip._compile import kernel, parallel_kernel, prange, rule
 from numclip._kernels.elementwise import Scale, ScaleInSteps, map_array, mapped
 from numclip._kernels.factor import clip_factor, slack_of
-from numclip._kernels.norm import (
-    LANES,
-    add_sums,
-    fits,
-    lanes_used,
-    rescued_sum,
-    square,
-    sum_squares,
-)
+from numclip._kernels.half import widen
+from numclip._kernels.lanes import LANES
+from numclip._kernels.norm import add_sums, fits, rescued_sum, sum_squares
 from numclip._kernels.table import CHUNK, chunks_of
 
 # 128 lanes of 32 columns are 32 KiB, which the first cache holds.
@@ -33,35 +27,49 @@ def _is_single(x):
 
 
 @kernel
-def _clip_row(source, limit, slack, target, lanes):
-    total, exponent = sum_squares(source, lanes)
+def _clip_row(source, limit, slack, target):
+    total, exponent = sum_squares(source)
     factor, power = clip_factor(math.sqrt(total), exponent, limit, slack, _is_single(source))
     chunks = chunks_of(source.size)
     if factor == 1.0:
         target[:] = source
     elif power == 0:
-        map_array(Scale(factor, factor), source, target, 0, chunks)
+        map_array(Scale(factor, factor), source, target, 0, chunks, False)
     else:
-        map_array(ScaleInSteps(factor, power, factor, power), source, target, 0, chunks)
+        map_array(ScaleInSteps(factor, power, factor, power), source, target, 0, chunks, False)
 
 
 @kernel
 def _clip_rows(source, limits, target, first, last):
-    lanes = np.empty(LANES)
     slack = slack_of(source.shape[1], 1)
     for row in range(first, last):
-        _clip_row(source[row], limits[row], slack, target[row], lanes)
+        _clip_row(source[row], limits[row], slack, target[row])
+
+
+@rule
+def _square(stored):
+    value = np.float64(widen(stored))
+    return value * value
+
+
+@rule
+def _lanes_used(size):
+    """Return the number of lanes, a power of two, that hold all there is to add."""
+    used = LANES
+    while used // 2 >= size and used > 1:
+        used //= 2
+    return used
 
 
 @kernel
 def _add_squares_of_columns(numbers, lanes):
     """Sum the squares of each column of one chunk of rows, and leave the sums in the first lane."""
-    used = lanes_used(numbers.shape[0])
+    used = _lanes_used(numbers.shape[0])
     lanes[:used] = 0.0
     for row in range(numbers.shape[0]):
         lane = lanes[row % LANES]
         for column in range(numbers.shape[1]):
-            lane[column] += square(numbers[row, column])
+            lane[column] += _square(numbers[row, column])
     width = used // 2
     while width > 0:
         for i in range(width):
@@ -86,7 +94,7 @@ def _sums_of_columns(numbers):
         totals[column] = add_sums(sums[column])
         if not fits(numbers, totals[column]):
             totals[column], exponents[column] = rescued_sum(
-                numbers[:, column].copy(), totals[column], np.empty(LANES)
+                numbers[:, column].copy(), totals[column]
             )
     return totals, exponents
 

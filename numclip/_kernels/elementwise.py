@@ -8,9 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numclip._compile import array_at, kernel, overload, parallel_kernel, prange, rule, types
+from numclip._compile import (
+    array_at,
+    kernel,
+    overload,
+    parallel_kernel,
+    pointer_to,
+    prange,
+    rule,
+    types,
+)
+from numclip._kernels.ahead import AHEAD, STEP, read_ahead
 from numclip._kernels.half import narrow, truncate, widen
 from numclip._kernels.power import times_power_of_two
+from numclip._kernels.stream import BLOCK, end_stream, is_large, new_block, next_line, stream
 from numclip._kernels.table import (
     BFLOAT16,
     CHUNK,
@@ -18,14 +29,16 @@ from numclip._kernels.table import (
     FLOAT16,
     FLOAT32,
     FLOAT64,
-    ITEMSIZES,
     KIND,
     SIZE,
     SOURCE,
     TARGET,
-    chunks_of,
     row_of,
 )
+
+# Chunks that are walked forward in the second pass, whose pieces go backward: chunk by chunk
+# backward 2**26 float32 take 10.7 ms, in pieces of 64 they take 8.
+_PIECE = 64
 
 _FLOAT32, _FLOAT64 = np.float32(0), np.float64(0)
 _UINT16, _INT16, _BYTE = np.uint16(0), np.int16(0), np.uint8(0)
@@ -33,6 +46,10 @@ _UINT16, _INT16, _BYTE = np.uint16(0), np.int16(0), np.uint8(0)
 
 _SMALLEST_NORMAL_SINGLE = 2.0**-126
 _SMALLEST_NORMAL, _SMALLEST_SUBNORMAL = 2.0**-1022, 2.0**-1074
+
+
+class Copy(NamedTuple):
+    """Keep each bit."""
 
 
 class Bounds(NamedTuple):
@@ -83,6 +100,11 @@ def _maximum(a, b):
 
 
 @rule
+def _copied(operation, stored):
+    return stored
+
+
+@rule
 def _bounded(operation, stored):
     # The minimum first, as in TensorFlow: of crossed bounds, the lower one wins.
     value = widen(stored)
@@ -121,7 +143,7 @@ def _scaled_in_steps(operation, stored):
     return truncate(_times_power_toward_zero(product, operation.double_power), stored)
 
 
-_RULES = {Bounds: _bounded, Scale: _scaled, ScaleInSteps: _scaled_in_steps}
+_RULES = {Copy: _copied, Bounds: _bounded, Scale: _scaled, ScaleInSteps: _scaled_in_steps}
 
 
 def mapped(operation, stored):
@@ -135,33 +157,64 @@ def _mapped(operation, stored):
 
 @kernel
 def _map_in_place(operation, numbers, first, last):
-    for chunk in range(last - 1, first - 1, -1):
-        some = numbers[chunk * CHUNK : (chunk + 1) * CHUNK]
-        for i in range(some.size):
-            some[i] = mapped(operation, some[i])
+    for i in range(first, last):
+        numbers[i] = mapped(operation, numbers[i])
 
 
 @kernel
-def map_array(operation, source, target, first, last):
-    """Apply an operation to these chunks of an array, the last one first."""
-    if source.ctypes.data == target.ctypes.data:
-        # A loop over one array: that over two runs one number at a time where they are the same,
-        # and took 21 ms in place of 10 for 2**26 float32.
-        _map_in_place(operation, target, first, last)
-        return
-    for chunk in range(last - 1, first - 1, -1):
-        numbers = source[chunk * CHUNK : (chunk + 1) * CHUNK]
-        results = target[chunk * CHUNK : (chunk + 1) * CHUNK]
-        for i in range(numbers.size):
-            results[i] = mapped(operation, numbers[i])
+def _map_to(operation, source, target, first, last):
+    for i in range(first, last):
+        target[i] = mapped(operation, source[i])
+
+
+@kernel
+def _stream_to(operation, source, target, first, last):
+    block = new_block(source[first])
+    while first + BLOCK <= last:
+        for i in range(first, first + BLOCK, STEP):
+            read_ahead(source, i)
+        for i in range(BLOCK):
+            block[i] = mapped(operation, source[first + i])
+        stream(block, 0, target, first)
+        first += BLOCK
+    end_stream()
+    return first
+
+
+@kernel
+def map_array(operation, source, target, first, last, streams):
+    """Apply an operation to these chunks of an array, the last piece of them first.
+
+    After a norm was taken, that piece is still in the cache.
+    """
+    numbers, results = pointer_to(source), pointer_to(target)
+    in_place = source.ctypes.data == target.ctypes.data
+    while last > first:
+        begin = max(first, last - _PIECE)
+        start, end = begin * CHUNK, min(last * CHUNK, source.size)
+        if streams and not in_place:
+            line = min(end, next_line(target, start))
+            _map_to(operation, numbers, results, start, line)
+            start = _stream_to(operation, numbers, results, line, end)
+        while start < end:
+            stop = min(start + AHEAD, end)
+            if stop < source.size:
+                for i in range(start, stop, STEP):
+                    read_ahead(numbers, i)
+            # A loop over two arrays runs one number at a time where they are the same, and took
+            # 21 ms in place of 10 for 2**26 float32.
+            if in_place:
+                _map_in_place(operation, results, start, stop)
+            else:
+                _map_to(operation, numbers, results, start, stop)
+            start = stop
+        last = begin
 
 
 @kernel
 def map_chunks(operation, table, first, last):
-    """Apply an operation to these chunks of the whole table.
-
-    The last chunk goes first: after a norm was taken, it is the one that is still in the cache.
-    """
+    """Apply an operation to these chunks of the whole table, the last tensor first."""
+    streams = is_large(table)
     row = row_of(table, last - 1)
     while first < last:
         start, size, kind = table[row, FIRST_CHUNK], table[row, SIZE], table[row, KIND]
@@ -169,16 +222,16 @@ def map_chunks(operation, table, first, last):
         begin, end = max(first - start, 0), last - start
         if kind == FLOAT32:
             x, y = array_at(source, size, _FLOAT32), array_at(target, size, _FLOAT32)
-            map_array(operation, x, y, begin, end)
+            map_array(operation, x, y, begin, end, streams)
         elif kind == FLOAT64:
             x64, y64 = array_at(source, size, _FLOAT64), array_at(target, size, _FLOAT64)
-            map_array(operation, x64, y64, begin, end)
+            map_array(operation, x64, y64, begin, end, streams)
         elif kind == FLOAT16:
             x16, y16 = array_at(source, size, _UINT16), array_at(target, size, _UINT16)
-            map_array(operation, x16, y16, begin, end)
+            map_array(operation, x16, y16, begin, end, streams)
         elif kind == BFLOAT16:
             xb, yb = array_at(source, size, _INT16), array_at(target, size, _INT16)
-            map_array(operation, xb, yb, begin, end)
+            map_array(operation, xb, yb, begin, end, streams)
         last = min(last, start)
         row -= 1
 
@@ -187,27 +240,3 @@ def map_chunks(operation, table, first, last):
 def map_chunks_parallel(operation, table, chunks, parts):
     for part in prange(parts):
         map_chunks(operation, table, part * chunks // parts, (part + 1) * chunks // parts)
-
-
-@kernel
-def copy_chunks(table, first, last):
-    """Copy these chunks of the whole table to their targets, to the bit."""
-    row = row_of(table, first)
-    while first < last:
-        start, size = table[row, FIRST_CHUNK], table[row, SIZE]
-        itemsize = ITEMSIZES[table[row, KIND]]
-        begin = (first - start) * CHUNK * itemsize
-        end = min((last - start) * CHUNK, size) * itemsize
-        if end > begin and table[row, SOURCE] != table[row, TARGET]:
-            source = array_at(table[row, SOURCE] + begin, end - begin, _BYTE)
-            target = array_at(table[row, TARGET] + begin, end - begin, _BYTE)
-            for i in range(source.size):
-                target[i] = source[i]
-        first = max(first, start + chunks_of(size))
-        row += 1
-
-
-@parallel_kernel
-def copy_chunks_parallel(table, chunks, parts):
-    for part in prange(parts):
-        copy_chunks(table, part * chunks // parts, (part + 1) * chunks // parts)

@@ -12,8 +12,17 @@ import math
 
 import numpy as np
 
-from numclip._compile import array_at, kernel, parallel_kernel, prange, rule
+from numclip._compile import array_at, kernel, overload, parallel_kernel, pointer_to, prange, rule
+from numclip._kernels.ahead import read_ahead
 from numclip._kernels.half import widen
+from numclip._kernels.lanes import (
+    LANES,
+    new_row,
+    no_lanes,
+    plus_numbers,
+    plus_squares,
+    sum_of_lanes,
+)
 from numclip._kernels.power import times_power_of_two
 from numclip._kernels.table import (
     BFLOAT16,
@@ -29,61 +38,52 @@ from numclip._kernels.table import (
     row_of,
 )
 
-LANES = 128
-
 # Inside these bounds no sum of fewer than 2**63 numbers overflows, and what underflowed in it is
 # less than 2**-100 of it.
 _SMALLEST_SUM = 2.0**-960
 _LARGEST_SUM = 2.0**960
 
 
-@rule
-def square(stored):
-    value = np.float64(widen(stored))
-    return value * value
+def _readable(numbers, first, count, row):
+    """Return where `count` numbers from `first` on can be read: of halves, widened in `row`."""
+    for i in range(count):
+        row[i] = widen(numbers[first + i])
+    return row, 0
 
 
-@rule
-def lanes_used(size):
-    """Return the number of lanes, a power of two, that hold all there is to add."""
-    used = LANES
-    while used // 2 >= size and used > 1:
-        used //= 2
-    return used
-
-
-@rule
-def _add_lanes(lanes, used):
-    width = used // 2
-    while width > 0:
-        for lane in range(width):
-            lanes[lane] += lanes[lane + width]
-        width //= 2
-    return lanes[0]
+@overload(_readable)
+def _overload_readable(numbers, first, count, row):
+    if numbers == row:
+        return lambda numbers, first, count, row: (numbers, first)
+    return _readable
 
 
 @kernel
-def _sum_squares_of_chunk(chunk, lanes):
-    used = lanes_used(chunk.size)
-    lanes[:used] = 0.0
-    rows = chunk.size // LANES
-    for row in range(rows):
-        numbers = chunk[row * LANES : (row + 1) * LANES]
-        for lane in range(LANES):
-            lanes[lane] += square(numbers[lane])
-    rest = chunk[rows * LANES :]
-    for lane in range(rest.size):
-        lanes[lane] += square(rest[lane])
-    return _add_lanes(lanes, used)
+def _sum_squares(numbers, first, last):
+    """Return the sum of squares of a chunk."""
+    lanes = no_lanes()
+    row = new_row(widen(numbers[first]))
+    while first + LANES <= last:
+        read_ahead(numbers, first)
+        readable, position = _readable(numbers, first, LANES, row)
+        lanes = plus_squares(lanes, readable, position, None)
+        first += LANES
+    if first < last:
+        readable, position = _readable(numbers, first, last - first, row)
+        lanes = plus_squares(lanes, readable, position, last - first)
+    return sum_of_lanes(lanes)
 
 
 @kernel
-def _sum_chunk(chunk, lanes):
-    used = lanes_used(chunk.size)
-    lanes[:used] = 0.0
-    for i in range(chunk.size):
-        lanes[i % LANES] += chunk[i]
-    return _add_lanes(lanes, used)
+def _sum(numbers, first, last):
+    """Return the sum of a chunk."""
+    lanes = no_lanes()
+    while first + LANES <= last:
+        lanes = plus_numbers(lanes, numbers, first, None)
+        first += LANES
+    if first < last:
+        lanes = plus_numbers(lanes, numbers, first, last - first)
+    return sum_of_lanes(lanes)
 
 
 @kernel
@@ -91,21 +91,23 @@ def add_sums(sums):
     """Add the sums of chunks, or of tensors, in the order of the chunks' own additions."""
     if sums.size == 1:
         return sums[0]
-    lanes = np.empty(LANES)
     while sums.size > 1:
         count = chunks_of(sums.size)
         sums_of_chunks = np.empty(count)
         for chunk in range(count):
-            sums_of_chunks[chunk] = _sum_chunk(sums[chunk * CHUNK : (chunk + 1) * CHUNK], lanes)
+            start = chunk * CHUNK
+            end = min(start + CHUNK, sums.size)
+            sums_of_chunks[chunk] = _sum(pointer_to(sums), start, end)
         sums = sums_of_chunks
     return sums[0] if sums.size == 1 else 0.0
 
 
 @kernel
-def _sum_squares_of_chunks(x, first, last, sums, where, lanes):
+def _sum_squares_of_chunks(x, first, last, sums, where):
+    numbers = pointer_to(x)
     for chunk in range(first, last):
-        numbers = x[chunk * CHUNK : (chunk + 1) * CHUNK]
-        sums[where + chunk] = _sum_squares_of_chunk(numbers, lanes)
+        start = chunk * CHUNK
+        sums[where + chunk] = _sum_squares(numbers, start, min(start + CHUNK, x.size))
 
 
 @kernel
@@ -119,14 +121,14 @@ def _largest_magnitude(x):
 
 
 @kernel
-def _sum_scaled_squares(x, exponent, lanes):
+def _sum_scaled_squares(x, exponent):
     sums = np.empty(chunks_of(x.size))
     scaled = np.empty(CHUNK)
     for chunk in range(sums.size):
         numbers = x[chunk * CHUNK : (chunk + 1) * CHUNK]
         for i in range(numbers.size):
             scaled[i] = times_power_of_two(np.float64(widen(numbers[i])), -exponent)
-        sums[chunk] = _sum_squares_of_chunk(scaled[: numbers.size], lanes)
+        sums[chunk] = _sum_squares(pointer_to(scaled), 0, numbers.size)
     return add_sums(sums)
 
 
@@ -137,7 +139,7 @@ def fits(x, total):
 
 
 @kernel
-def rescued_sum(x, total, lanes):
+def rescued_sum(x, total):
     """Return the sum of squares as `sum` and `exponent`, for `sum * 4**exponent`."""
     if fits(x, total):
         return total, 0
@@ -145,17 +147,17 @@ def rescued_sum(x, total, lanes):
     if largest == 0.0 or math.isinf(largest):
         return total, 0
     exponent = math.frexp(largest)[1]
-    return _sum_scaled_squares(x, exponent, lanes), exponent
+    return _sum_scaled_squares(x, exponent), exponent
 
 
 @kernel
-def sum_squares(x, lanes):
+def sum_squares(x):
     """Return the sum of squares as `sum` and `exponent`, for `sum * 4**exponent`."""
     if x.size <= CHUNK:
-        return rescued_sum(x, _sum_squares_of_chunk(x, lanes), lanes)
+        return rescued_sum(x, _sum_squares(pointer_to(x), 0, x.size))
     sums = np.empty(chunks_of(x.size))
-    _sum_squares_of_chunks(x, 0, sums.size, sums, 0, lanes)
-    return rescued_sum(x, add_sums(sums), lanes)
+    _sum_squares_of_chunks(x, 0, sums.size, sums, 0)
+    return rescued_sum(x, add_sums(sums))
 
 
 @kernel
@@ -176,7 +178,6 @@ def add_squares(sums, exponents):
 @kernel
 def sum_chunks(table, first, last, sums):
     """Sum the squares of these chunks of the whole table."""
-    lanes = np.empty(LANES)
     row = row_of(table, first)
     while first < last:
         start, size, kind = table[row, FIRST_CHUNK], table[row, SIZE], table[row, KIND]
@@ -184,16 +185,16 @@ def sum_chunks(table, first, last, sums):
         begin, end = first - start, min(last - start, chunks_of(size))
         if kind == FLOAT32:
             x = array_at(address, size, np.float32(0))
-            _sum_squares_of_chunks(x, begin, end, sums, start, lanes)
+            _sum_squares_of_chunks(x, begin, end, sums, start)
         elif kind == FLOAT64:
             y = array_at(address, size, np.float64(0))
-            _sum_squares_of_chunks(y, begin, end, sums, start, lanes)
+            _sum_squares_of_chunks(y, begin, end, sums, start)
         elif kind == FLOAT16:
             z = array_at(address, size, np.uint16(0))
-            _sum_squares_of_chunks(z, begin, end, sums, start, lanes)
+            _sum_squares_of_chunks(z, begin, end, sums, start)
         elif kind == BFLOAT16:
             w = array_at(address, size, np.int16(0))
-            _sum_squares_of_chunks(w, begin, end, sums, start, lanes)
+            _sum_squares_of_chunks(w, begin, end, sums, start)
         first = max(first, start + end)
         row += 1
 
@@ -201,7 +202,6 @@ def sum_chunks(table, first, last, sums):
 @kernel
 def sum_rows(table, sums):
     """Return the sum of squares, and its exponent, of each tensor whose chunks were summed."""
-    lanes = np.empty(LANES)
     totals = np.zeros(table.shape[0])
     exponents = np.zeros(table.shape[0], np.int64)
     for row in range(table.shape[0]):
@@ -211,7 +211,7 @@ def sum_rows(table, sums):
             totals[row] = sums[start] if count == 1 else add_sums(sums[start : start + count])
             if table[row, KIND] == FLOAT64:
                 x = array_at(table[row, SOURCE], size, np.float64(0))
-                totals[row], exponents[row] = rescued_sum(x, totals[row], lanes)
+                totals[row], exponents[row] = rescued_sum(x, totals[row])
     return totals, exponents
 
 

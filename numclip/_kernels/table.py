@@ -156,17 +156,16 @@ def _are_disjoint(table, own_their_data):
 
 
 @locked_kernel
-def table_of(items, targets, count, layout, descriptors):
+def fill_table(table, items, targets, layout, descriptors):
     """Fill a table from two tuples of arrays, given by address; `targets` may be `items` or 0.
 
-    Returns the table, the number of its chunks, and that of its numbers. No chunks, -1, are said to
-    be there if an array is not one that can be read like this, or if arrays overlap.
+    Returns the number of its chunks, and that of its numbers; -1 and 0 if an array is not one that
+    can be read like this, or if arrays overlap.
     """
-    table = np.empty((count, COLUMNS), np.int64)
     chunks = 0
     numbers = 0
     own_their_data = True
-    for i in range(count):
+    for i in range(table.shape[0]):
         item = integer_at(items + layout[FIRST_ITEM_OFFSET] + 8 * i, _INT64)
         target = item
         table[i, FIRST_CHUNK] = chunks
@@ -174,20 +173,20 @@ def table_of(items, targets, count, layout, descriptors):
             table[i, SOURCE] = table[i, TARGET] = table[i, SIZE] = table[i, KIND] = 0
             continue
         if not _is_plain(item, _C_CONTIGUOUS | _ALIGNED, layout):
-            return table, -1, 0
+            return -1, 0
         descriptor = integer_at(item + layout[DESCRIPTOR_OFFSET], _INT64)
         kind, multiple = _kind_of(descriptor, descriptors)
         if kind < 0:
-            return table, -1, 0
+            return -1, 0
         if targets != 0:
             target = integer_at(targets + layout[FIRST_ITEM_OFFSET] + 8 * i, _INT64)
             if not _is_plain(target, _C_CONTIGUOUS | _ALIGNED | _WRITEABLE, layout):
-                return table, -1, 0
+                return -1, 0
             if target != item and (
                 integer_at(target + layout[DESCRIPTOR_OFFSET], _INT64) != descriptor
                 or not _same_shape(item, target, layout)
             ):
-                return table, -1, 0
+                return -1, 0
         own_their_data = (
             own_their_data
             and integer_at(item + layout[FLAGS_OFFSET], _INT32) & _OWNS_DATA != 0
@@ -201,5 +200,5 @@ def table_of(items, targets, count, layout, descriptors):
         chunks += chunks_of(size)
         numbers += size
     if targets != 0 and not _are_disjoint(table, own_their_data):
-        return table, -1, 0
-    return table, chunks, numbers
+        return -1, 0
+    return chunks, numbers

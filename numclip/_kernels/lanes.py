@@ -1,0 +1,152 @@
+"""128 sums in float64 that stay in the processor's registers: what a loop adds squares to.
+
+Numba keeps an array of sums in memory, and loads and stores each sum for every number added. Here
+LLVM is given vectors of eight: one register with AVX-512, two or four without it. The order of
+additions, and so each bit of a sum, is the same on all of them.
+"""
+
+from typing import Any
+
+from numclip._compile import cgutils, intrinsic, ir, models, register_model, types
+
+LANES = 128
+
+_WIDTH = 8
+_VECTORS = LANES // _WIDTH
+_DOUBLE = ir.DoubleType()
+_VECTOR = ir.VectorType(_DOUBLE, _WIDTH)
+_REGISTERS = ir.ArrayType(_VECTOR, _VECTORS)
+
+
+class Lanes(types.Type):  # type: ignore[misc]
+    """Lane 8 * i + j is number j of vector i."""
+
+    def __init__(self) -> None:
+        super().__init__("Lanes")
+
+
+_lanes = Lanes()
+
+
+@register_model(Lanes)
+class _Model(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _REGISTERS)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def no_lanes(typing_context: Any) -> Any:
+    """Return lanes of zeros."""
+    return _lanes(), lambda context, builder, signature, arguments: ir.Constant(_REGISTERS, None)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def plus_numbers(typing_context: Any, lanes: Any, numbers: Any, first: Any, count: Any) -> Any:
+    """Add to the first `count` lanes a number each, float32 or float64, those from `first` on.
+
+    None, as `count`, is 128 at no cost.
+    """
+    return _lanes(lanes, numbers, first, count), _generate(_plus)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def plus_squares(typing_context: Any, lanes: Any, numbers: Any, first: Any, count: Any) -> Any:
+    """Add, as `plus_numbers`, the numbers' squares."""
+    add = _plus_exact_square if numbers.dtype == types.float32 else _plus_square
+    return _lanes(lanes, numbers, first, count), _generate(add)
+
+
+def _plus(builder: Any, sums: Any, values: Any) -> Any:
+    return builder.fadd(sums, values)
+
+
+def _plus_square(builder: Any, sums: Any, values: Any) -> Any:
+    return builder.fadd(sums, builder.fmul(values, values))
+
+
+def _plus_exact_square(builder: Any, sums: Any, values: Any) -> Any:
+    """Multiply and add at once, where the processor can: the square of a float32 is not rounded."""
+    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+    multiply_add = _intrinsic(builder, kind, f"llvm.fmuladd.{_name_of(_VECTOR)}")
+    return builder.call(multiply_add, [values, values, sums])
+
+
+def _generate(add: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes, numbers, first, count = arguments
+        kind = signature.args[1]
+        start = builder.gep(numbers, [first])
+        stored = ir.VectorType(context.get_value_type(kind.dtype), _WIDTH)
+        for i in range(_VECTORS):
+            pointer = builder.gep(start, [ir.IntType(64)(i * _WIDTH)])
+            pointer = builder.bitcast(pointer, stored.as_pointer())
+            alignment = kind.dtype.bitwidth // 8
+            if signature.args[3] == types.none:
+                values = builder.load(pointer, align=alignment)
+            else:
+                values = _load_some(builder, stored, pointer, alignment, count, i * _WIDTH)
+            if stored != _VECTOR:
+                values = builder.fpext(values, _VECTOR)
+            sums = add(builder, builder.extract_value(lanes, i), values)
+            lanes = builder.insert_value(lanes, sums, i)
+        return lanes
+
+    return generate
+
+
+def _load_some(
+    builder: Any, stored: Any, pointer: Any, alignment: int, count: Any, position: int
+) -> Any:
+    """Load those of eight numbers that are among the first `count`, and zeros for the others."""
+    indices = ir.VectorType(ir.IntType(32), _WIDTH)
+    count = builder.trunc(count, indices.element)
+    counts = builder.insert_element(ir.Constant(indices, ir.Undefined), count, indices.element(0))
+    first_lane = ir.Constant(indices, [0] * _WIDTH)
+    counts = builder.shuffle_vector(counts, ir.Constant(indices, ir.Undefined), first_lane)
+    lanes = ir.Constant(indices, list(range(position, position + _WIDTH)))
+    mask = builder.icmp_signed("<", lanes, counts)
+    kind = ir.FunctionType(stored, [pointer.type, indices.element, mask.type, stored])
+    load = _intrinsic(builder, kind, f"llvm.masked.load.{_name_of(stored)}.p0")
+    return builder.call(
+        load, [pointer, indices.element(alignment), mask, ir.Constant(stored, None)]
+    )
+
+
+def _name_of(vector: Any) -> str:
+    return f"v{_WIDTH}{'f64' if vector == _VECTOR else 'f32'}"
+
+
+def _intrinsic(builder: Any, kind: Any, name: str) -> Any:
+    return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def new_row(typing_context: Any, kind: Any) -> Any:
+    """Return a pointer to room for 128 numbers, which lasts until the caller returns."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        stored = context.get_value_type(kind)
+        return cgutils.alloca_once(builder, stored, size=LANES)
+
+    return types.CPointer(kind)(kind), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def sum_of_lanes(typing_context: Any, lanes: Any) -> Any:
+    """Add the lanes in a tree: seven times, the upper half to the lower."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vectors = [builder.extract_value(arguments[0], i) for i in range(_VECTORS)]
+        vector = _tree(builder, vectors)
+        return _tree(
+            builder, [builder.extract_element(vector, ir.IntType(32)(i)) for i in range(_WIDTH)]
+        )
+
+    return types.float64(lanes), generate
+
+
+def _tree(builder: Any, sums: list[Any]) -> Any:
+    while len(sums) > 1:
+        half = len(sums) // 2
+        sums = [builder.fadd(a, b) for a, b in zip(sums[:half], sums[half:], strict=True)]
+    return sums[0]
