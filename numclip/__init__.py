@@ -1,8 +1,8 @@
 """TensorFlow's gradient clipping and optimizers for plain NumPy arrays."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from numclip import train as train
 from numclip._clip import clip_by_average_norm as clip_by_average_norm
 from numclip._clip import clip_by_global_norm as clip_by_global_norm
 from numclip._clip import clip_by_norm as clip_by_norm
@@ -15,6 +15,7 @@ from numclip._variable import Variable as Variable
 from numclip._variable import trainable_variables as trainable_variables
 
 if TYPE_CHECKING:
+    from numclip import train as train
     from numclip._gradient import gather as gather
     from numclip._gradient import gradients as gradients
     from numclip._gradient import value_and_gradients as value_and_gradients
@@ -39,13 +40,20 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Imported at first use, as it imports autograd, which clipping does without.
-    if name in ("gather", "gradients", "value_and_gradients"):
-        from numclip import _gradient
+# Imported at first use: gradients need autograd, and clipping does without either.
+_LATER = {
+    "gather": "numclip._gradient",
+    "gradients": "numclip._gradient",
+    "train": "numclip.train",
+    "value_and_gradients": "numclip._gradient",
+}
 
-        return getattr(_gradient, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(_LATER[name])
+    return getattr(module, name, module)
 
 
 def __dir__() -> list[str]:

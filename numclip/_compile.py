@@ -44,6 +44,7 @@ __all__ = [
     "rule",
     "set_num_threads",
     "sources_hash",
+    "subkernel",
     "types",
 ]
 
@@ -64,6 +65,14 @@ _STAMP = (sources_hash(),)
 def rule(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let kernels call a function of scalars, which stays an ordinary function in Python."""
     return register_jitable(error_model="numpy")(function)  # type: ignore[no-any-return]
+
+
+def subkernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let kernels call a loop over arrays, of which no copy of its own is kept on disk.
+
+    A kernel takes 0.4 ms to set up at import, and a part of kernels nothing.
+    """
+    return rule(function)
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -40,8 +40,23 @@ TENSORS = _descriptors(
         (np.float16, kernels.FLOAT16, 1),
         (np.complex64, kernels.FLOAT32, 2),
         (np.complex128, kernels.FLOAT64, 2),
+        (np.bool_, -1, 0),  # the place of bfloat16, see `recognize`
     ]
 )
+_bfloat16: np.dtype[Any] | None = None
+
+
+def recognize(dtype: np.dtype[Any]) -> None:
+    """Have arrays of bfloat16, a dtype of another package, read where they are once it was seen.
+
+    `dtype` is one that was checked to be floating or complex.
+    """
+    global _bfloat16
+    if dtype.kind == "V" and dtype.isnative and dtype is not _bfloat16:
+        _bfloat16 = dtype  # so that no other object comes to be at its address
+        TENSORS[-1] = id(dtype), kernels.BFLOAT16, 1
+
+
 # The same for the views that `_array.flat` makes, of halves as integers.
 KIND_OF_VIEW = {
     np.dtype(np.float32): kernels.FLOAT32,

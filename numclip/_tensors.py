@@ -13,9 +13,10 @@ from numclip._array import Array
 from numclip._kernels import table as kernels
 from numclip._kernels.clip import clip_arrays, clip_factors, clip_table, clip_table_parallel
 from numclip._kernels.elementwise import (
-    Copy,
     Scale,
     ScaleInSteps,
+    copy_chunks,
+    copy_chunks_parallel,
     map_chunks,
     map_chunks_parallel,
 )
@@ -66,11 +67,19 @@ class Tensors(NamedTuple):
         """Write what brings the norm to the limit, or copies where it is not above."""
         single, double = clip_factors(self.table, *norm, limit, roundings)
         if single[0] == 1.0:
-            self.map(Copy())
+            self._copy()
         elif single[1] == double[1] == 0:
             self.map(Scale(single[0], double[0]))
         else:
             self.map(ScaleInSteps(*single, *double))
+
+    def _copy(self) -> None:
+        parts = _threads.parts_for(self.size)
+        if parts == 1:
+            copy_chunks(self.table, 0, self.chunks)
+        else:
+            _threads.in_parts(parts, copy_chunks_parallel, self.table, self.chunks)
+        self._deliver()
 
     def clip(self, limit: float, only_finite: bool = False) -> Norm:
         """Bring the norm to the limit; with `only_finite`, write nothing if it is not finite."""
@@ -131,6 +140,8 @@ def _table_of_views(numbers: tuple[Array, ...], targets: tuple[Array, ...]) -> T
 
 def tensors_of(operands: Sequence[Operand]) -> Tensors:
     """Return a table of checked tensors; what kernels cannot read or write in place is copied."""
+    for each in operands:
+        _headers.recognize(each.values.dtype)
     targets = [each.target for each in operands]
     buffers = [_array.buffer_for(target) for target in targets]
     numbers = tuple(
@@ -159,13 +170,14 @@ def tensors_to_read(t_list: object) -> Tensors:
         tensors = _read_headers(tuple(t_list), None, _headers.TENSORS)
         if tensors is not None:
             return tensors
-    views = tuple(
-        _array.flat(
-            check_lengths(t, name)[0] if isinstance(t, IndexedSlices) else _array.as_array(t, name)
-        )
+    arrays = [
+        check_lengths(t, name)[0] if isinstance(t, IndexedSlices) else _array.as_array(t, name)
         for name, t in named_tensors(t_list)
         if t is not None
-    )
+    ]
+    for array in arrays:
+        _headers.recognize(array.dtype)
+    views = tuple([_array.flat(array) for array in arrays])
     return _table_of_views(views, views)
 
 

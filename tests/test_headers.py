@@ -1,6 +1,7 @@
 """Which arrays kernels read where they are, and that all others give the same by the other path."""
 
 import gc
+import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -42,6 +43,17 @@ def with_own_dtype_object() -> np.ndarray[Any, Any]:
     return numbers().astype(dtype)
 
 
+def bfloat16() -> np.ndarray[Any, Any]:
+    array = numbers().astype(ml_dtypes.bfloat16)
+    nc.global_norm([array])  # its dtype is recognized once it was seen
+    return array
+
+
+def swapped_bfloat16() -> np.ndarray[Any, Any]:
+    array = bfloat16()
+    return array.astype(array.dtype.newbyteorder())
+
+
 def in_a_memory_map(tmp_path: Any) -> np.ndarray[Any, Any]:
     array = np.memmap(tmp_path / "numbers", np.float32, "w+", shape=(4, 6))
     array[...] = numbers()
@@ -52,6 +64,7 @@ PLAIN: dict[str, Callable[[], Any]] = {
     "float32": numbers,
     "float64": lambda: numbers().astype(np.float64),
     "float16": lambda: numbers().astype(np.float16),
+    "bfloat16": bfloat16,
     "complex64": lambda: numbers().astype(np.complex64),
     "complex128": lambda: numbers().astype(np.complex128),
     "0-d": lambda: np.array(3.0),
@@ -66,7 +79,7 @@ NOT_PLAIN: dict[str, Callable[[], Any]] = {
     "reversed": lambda: numbers()[::-1],
     "Fortran": lambda: np.asfortranarray(numbers()),
     "unaligned": unaligned,
-    "bfloat16": lambda: numbers().astype(ml_dtypes.bfloat16),
+    "byte-swapped bfloat16": swapped_bfloat16,
     "own dtype object": with_own_dtype_object,
     "list": lambda: numbers().tolist(),
     "IndexedSlices": lambda: nc.IndexedSlices(numbers(), np.arange(4)),
@@ -210,6 +223,33 @@ def test_no_temporary_of_the_inputs_size() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < arrays[1].nbytes // 2
+
+
+PEAK = """
+import resource
+import numpy as np, numclip as nc
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def clip(arrays, limit):
+    nc.global_norm(arrays)
+    nc.clip_by_global_norm(arrays, limit, out=arrays)
+    nc.clip_by_norm(arrays[0], limit, axes=1, out=arrays[0])
+    nc.clip_by_norm(arrays[0], limit, axes=0, out=arrays[0])
+    nc.clip_by_value(arrays[1], -limit, limit, out=arrays[1])
+clip([np.ones((300, 300), np.float32), np.ones(100_000, np.float16)], 0.1)
+large = [np.ones((4096, 4096), np.float32), np.ones(1 << 24, np.float16)]
+before = peak()
+clip(large, 0.1)
+print(peak() - before)
+"""
+
+
+def test_peak_of_the_process_grows_by_no_temporary() -> None:
+    pytest.importorskip("resource")
+    process = subprocess.run(
+        [sys.executable, "-c", PEAK], capture_output=True, text=True, check=True
+    )
+    assert int(process.stdout) < 8 << 20
 
 
 def test_references_are_released() -> None:

@@ -1,9 +1,11 @@
 """The norm is right to 1e-14 at any size and magnitude, and the same bits wherever numbers lie."""
 
+import itertools
 import math
 import tracemalloc
 from collections.abc import Iterator
 
+import mpmath
 import numpy as np
 import pytest
 from arrays import DTYPES, Array, dtype_named, normal
@@ -28,10 +30,19 @@ def blocks(x: Array) -> Iterator[Array]:
         yield x[start : start + 2**20]
 
 
+def exact_squares(x: Array) -> Iterator[float]:
+    """Yield float64 numbers whose exact sum is that of the squares (T. J. Dekker's product)."""
+    yield from (square := x * x).tolist()
+    upper = x * (2.0**27 + 1)
+    upper -= upper - x
+    lower = x - upper
+    yield from (((upper * upper - square) + 2 * upper * lower) + lower * lower).tolist()
+
+
 def norm_by_fsum(x: Array) -> float:
-    """Return the norm of float32, whose squares are exact in float64."""
-    squares = (v for block in blocks(x) for v in (block.astype(np.float64) ** 2).tolist())
-    return math.sqrt(math.fsum(squares))
+    parts = x.view(x.real.dtype) if x.dtype.kind == "c" else x
+    squares = (exact_squares(block.astype(np.float64)) for block in blocks(parts))
+    return math.sqrt(math.fsum(itertools.chain.from_iterable(squares)))
 
 
 def add_in_order(numbers: Array) -> float:
@@ -56,9 +67,25 @@ def norm_in_order(*tensors: Array) -> float:
     return math.sqrt(add_in_order(np.array(sums)))
 
 
-def test_of_many_numbers() -> None:
-    x = standard_normal(LARGE)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_of_many_numbers(dtype: str) -> None:
+    x = normal(dtype_named(dtype), LARGE)
     assert norm_of(x) == pytest.approx(norm_by_fsum(x), rel=1e-14, abs=0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_of_many_numbers_that_are_the_same(dtype: str) -> None:
+    x = np.full(LARGE, 0.1, dtype_named(dtype))
+    with mpmath.workprec(200):
+        expected = float(mpmath.sqrt(LARGE) * mpmath.mpf(float(x.real[0])))
+    assert norm_of(x) == pytest.approx(expected, rel=1e-14, abs=0)
+
+
+def test_of_more_numbers_than_32_bits_count() -> None:
+    # Of zeros, which the system need not keep; the others are where a counter would have run over.
+    x = np.zeros(2**31 + 17, np.float16)
+    x[[0, 2**31 - 1, 2**31, 2**31 + 16]] = 1.0, 2.0, 2.0, 4.0
+    assert norm_of(x) == 5.0
 
 
 @pytest.mark.parametrize("size", [1, 1000, 4096, 100_003, 2**21])

@@ -23,9 +23,14 @@ class WorkerError(Exception):
 
 
 def environment() -> dict[str, str]:
-    """Return an environment in which every library uses the same number of threads."""
+    """Return an environment in which every library uses the same number of threads.
+
+    And in which numclip's modules are compiled once, as the others' were when they were installed.
+    """
     path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-    return {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
+    variables = {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    return variables
 
 
 class Process:

@@ -9,6 +9,7 @@ from time import perf_counter
 
 from .common import PEERS
 from .peers import is_installed
+from .processes import environment
 from .programs import FIRST_CLIP
 
 _ROUNDS = 11
@@ -48,7 +49,7 @@ def _printing_to_nowhere(program: str) -> str:
 
 def _seconds(program: str) -> float:
     start = perf_counter()
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment())
     return perf_counter() - start
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-FRAMEWORKS = ("torch", "tensorflow", "optax", "optax, donated")
+FRAMEWORKS = ("torch", "tensorflow", "optax")
 
 
 class Contender(NamedTuple):
@@ -82,8 +82,17 @@ _IN_PLACE_TARGETS = {
     "bert-base": (1.15, 2, 1.2),
     "64M": (1.1, 2, 1.2),
 }
+# Under the limit optax does with donated buffers what numclip does, and only reads them: of 2**26
+# numbers in 1.6 times what a plain loop takes, so that nothing can be twice as fast.
+_READ_FROM_MEMORY = ("resnet-50", "bert-base", "64M")
 _TO_NEW_TARGETS = {"1k": 2, "mlp": 2, "tiny": 2, "1M": 2, "resnet-50": None, "bert-base": None}
 _INTO_TARGETS = {"resnet-50": 1.05, "bert-base": 1.05}
+
+
+def _against_frameworks(workload: str, regime: str, at_least: float) -> tuple[Target, ...]:
+    if regime == "under" and workload in _READ_FROM_MEMORY:
+        return Target(at_least, FRAMEWORKS), Target(1, (_DONATED.label,))
+    return (Target(at_least, (*FRAMEWORKS, _DONATED.label)),)
 
 
 def _in_place() -> list[Row]:
@@ -94,7 +103,10 @@ def _in_place() -> list[Row]:
             workload,
             contenders,
             regime,
-            targets=(Target(at_least, FRAMEWORKS), Target(against_numpy, ("numpy",))),
+            targets=(
+                *_against_frameworks(workload, regime, at_least),
+                Target(against_numpy, ("numpy",)),
+            ),
         )
         for workload, (over, under, against_numpy) in _IN_PLACE_TARGETS.items()
         for regime, at_least in zip(_REGIMES, (over, under), strict=True)

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from numclip._compile import kernel, locked_kernel, parallel_kernel, prange, rule
-from numclip._kernels.elementwise import Copy, Scale, map_chunks
+from numclip._compile import kernel, locked_kernel, parallel_kernel, prange, rule, subkernel
+from numclip._kernels.elementwise import Scale, copy_chunks, map_chunks
 from numclip._kernels.factor import clip_factor, slack_of
 from numclip._kernels.norm import norm_of_sums, norm_of_table, sum_chunks
 from numclip._kernels.table import SIZE, SOURCE, TARGET, fill_table
@@ -55,12 +55,12 @@ def _way_to_clip(table, norm, limit, only_finite):
     return _COPY if _moves(table) else _LEAVE, 1.0, 1.0
 
 
-@kernel
+@subkernel
 def _write(way, single, double, table, first, last):
     if way == _SCALE:
         map_chunks(Scale(single, double), table, first, last)
     elif way == _COPY:
-        map_chunks(Copy(), table, first, last)
+        copy_chunks(table, first, last)
 
 
 @kernel

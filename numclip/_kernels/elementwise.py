@@ -16,9 +16,10 @@ from numclip._compile import (
     pointer_to,
     prange,
     rule,
+    subkernel,
     types,
 )
-from numclip._kernels.ahead import AHEAD, STEP, read_ahead
+from numclip._kernels.ahead import STEP, read_ahead
 from numclip._kernels.half import narrow, truncate, widen
 from numclip._kernels.power import times_power_of_two
 from numclip._kernels.stream import BLOCK, end_stream, is_large, new_block, next_line, stream
@@ -29,6 +30,7 @@ from numclip._kernels.table import (
     FLOAT16,
     FLOAT32,
     FLOAT64,
+    ITEMSIZES,
     KIND,
     SIZE,
     SOURCE,
@@ -155,19 +157,19 @@ def _mapped(operation, stored):
     return _RULES.get(operation.instance_class)
 
 
-@kernel
+@subkernel
 def _map_in_place(operation, numbers, first, last):
     for i in range(first, last):
         numbers[i] = mapped(operation, numbers[i])
 
 
-@kernel
+@subkernel
 def _map_to(operation, source, target, first, last):
     for i in range(first, last):
         target[i] = mapped(operation, source[i])
 
 
-@kernel
+@subkernel
 def _stream_to(operation, source, target, first, last):
     block = new_block(source[first])
     while first + BLOCK <= last:
@@ -181,7 +183,7 @@ def _stream_to(operation, source, target, first, last):
     return first
 
 
-@kernel
+@subkernel
 def map_array(operation, source, target, first, last, streams):
     """Apply an operation to these chunks of an array, the last piece of them first.
 
@@ -197,7 +199,7 @@ def map_array(operation, source, target, first, last, streams):
             _map_to(operation, numbers, results, start, line)
             start = _stream_to(operation, numbers, results, line, end)
         while start < end:
-            stop = min(start + AHEAD, end)
+            stop = min(start + BLOCK, end)
             if stop < source.size:
                 for i in range(start, stop, STEP):
                     read_ahead(numbers, i)
@@ -240,3 +242,26 @@ def map_chunks(operation, table, first, last):
 def map_chunks_parallel(operation, table, chunks, parts):
     for part in prange(parts):
         map_chunks(operation, table, part * chunks // parts, (part + 1) * chunks // parts)
+
+
+@kernel
+def copy_chunks(table, first, last):
+    """Copy these chunks of the whole table to their targets, to the bit."""
+    row = row_of(table, last - 1)
+    streams = is_large(table)
+    while first < last:
+        start = table[row, FIRST_CHUNK]
+        pairs = ITEMSIZES[table[row, KIND]] // 2
+        size = table[row, SIZE] * pairs
+        source = array_at(table[row, SOURCE], size, _UINT16)
+        target = array_at(table[row, TARGET], size, _UINT16)
+        begin, end = max(first - start, 0) * pairs, (last - start) * pairs
+        map_array(Copy(), source, target, begin, end, streams)
+        last = min(last, start)
+        row -= 1
+
+
+@parallel_kernel
+def copy_chunks_parallel(table, chunks, parts):
+    for part in prange(parts):
+        copy_chunks(table, part * chunks // parts, (part + 1) * chunks // parts)

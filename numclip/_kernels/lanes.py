@@ -8,6 +8,7 @@ additions, and so each bit of a sum, is the same on all of them.
 from typing import Any
 
 from numclip._compile import cgutils, intrinsic, ir, models, register_model, types
+from numclip._kernels.ahead import generate_read_ahead
 
 LANES = 128
 
@@ -44,7 +45,8 @@ def no_lanes(typing_context: Any) -> Any:
 def plus_numbers(typing_context: Any, lanes: Any, numbers: Any, first: Any, count: Any) -> Any:
     """Add to the first `count` lanes a number each, float32 or float64, those from `first` on.
 
-    None, as `count`, is 128 at no cost.
+    None, as `count`, is 128, and what a loop comes to after them is asked for: between the numbers
+    loaded, it comes sooner than before them.
     """
     return _lanes(lanes, numbers, first, count), _generate(_plus)
 
@@ -82,6 +84,7 @@ def _generate(add: Any) -> Any:
             pointer = builder.bitcast(pointer, stored.as_pointer())
             alignment = kind.dtype.bitwidth // 8
             if signature.args[3] == types.none:
+                generate_read_ahead(builder, pointer, i * _WIDTH * alignment)
                 values = builder.load(pointer, align=alignment)
             else:
                 values = _load_some(builder, stored, pointer, alignment, count, i * _WIDTH)
@@ -129,6 +132,21 @@ def new_row(typing_context: Any, kind: Any) -> Any:
         return cgutils.alloca_once(builder, stored, size=LANES)
 
     return types.CPointer(kind)(kind), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store_lanes(typing_context: Any, lanes: Any, sums: Any, first: Any) -> Any:
+    """Write the lanes to an array, from `first` on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes, sums, first = arguments
+        start = builder.bitcast(builder.gep(sums, [first]), _VECTOR.as_pointer())
+        for i in range(_VECTORS):
+            pointer = builder.gep(start, [ir.IntType(64)(i)])
+            builder.store(builder.extract_value(lanes, i), pointer, align=8)
+        return context.get_dummy_value()
+
+    return types.void(lanes, sums, first), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

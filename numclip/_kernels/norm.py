@@ -12,7 +12,16 @@ import math
 
 import numpy as np
 
-from numclip._compile import array_at, kernel, overload, parallel_kernel, pointer_to, prange, rule
+from numclip._compile import (
+    array_at,
+    kernel,
+    overload,
+    parallel_kernel,
+    pointer_to,
+    prange,
+    rule,
+    subkernel,
+)
 from numclip._kernels.ahead import read_ahead
 from numclip._kernels.half import widen
 from numclip._kernels.lanes import (
@@ -44,37 +53,37 @@ _SMALLEST_SUM = 2.0**-960
 _LARGEST_SUM = 2.0**960
 
 
-def _readable(numbers, first, count, row):
+def readable(numbers, first, count, row):
     """Return where `count` numbers from `first` on can be read: of halves, widened in `row`."""
+    read_ahead(numbers, first)
     for i in range(count):
         row[i] = widen(numbers[first + i])
     return row, 0
 
 
-@overload(_readable)
-def _overload_readable(numbers, first, count, row):
+@overload(readable)
+def _readable(numbers, first, count, row):
     if numbers == row:
         return lambda numbers, first, count, row: (numbers, first)
-    return _readable
+    return readable
 
 
-@kernel
+@subkernel
 def _sum_squares(numbers, first, last):
     """Return the sum of squares of a chunk."""
     lanes = no_lanes()
     row = new_row(widen(numbers[first]))
     while first + LANES <= last:
-        read_ahead(numbers, first)
-        readable, position = _readable(numbers, first, LANES, row)
-        lanes = plus_squares(lanes, readable, position, None)
+        some, position = readable(numbers, first, LANES, row)
+        lanes = plus_squares(lanes, some, position, None)
         first += LANES
     if first < last:
-        readable, position = _readable(numbers, first, last - first, row)
-        lanes = plus_squares(lanes, readable, position, last - first)
+        some, position = readable(numbers, first, last - first, row)
+        lanes = plus_squares(lanes, some, position, last - first)
     return sum_of_lanes(lanes)
 
 
-@kernel
+@subkernel
 def _sum(numbers, first, last):
     """Return the sum of a chunk."""
     lanes = no_lanes()
@@ -86,7 +95,7 @@ def _sum(numbers, first, last):
     return sum_of_lanes(lanes)
 
 
-@kernel
+@subkernel
 def add_sums(sums):
     """Add the sums of chunks, or of tensors, in the order of the chunks' own additions."""
     if sums.size == 1:
@@ -102,7 +111,7 @@ def add_sums(sums):
     return sums[0] if sums.size == 1 else 0.0
 
 
-@kernel
+@subkernel
 def _sum_squares_of_chunks(x, first, last, sums, where):
     numbers = pointer_to(x)
     for chunk in range(first, last):
@@ -110,7 +119,7 @@ def _sum_squares_of_chunks(x, first, last, sums, where):
         sums[where + chunk] = _sum_squares(numbers, start, min(start + CHUNK, x.size))
 
 
-@kernel
+@subkernel
 def _largest_magnitude(x):
     largest = 0.0
     for i in range(x.size):
@@ -120,7 +129,7 @@ def _largest_magnitude(x):
     return largest
 
 
-@kernel
+@subkernel
 def _sum_scaled_squares(x, exponent):
     sums = np.empty(chunks_of(x.size))
     scaled = np.empty(CHUNK)
@@ -138,7 +147,7 @@ def fits(x, total):
     return x.itemsize < 8 or _SMALLEST_SUM <= total <= _LARGEST_SUM or math.isnan(total)
 
 
-@kernel
+@subkernel
 def rescued_sum(x, total):
     """Return the sum of squares as `sum` and `exponent`, for `sum * 4**exponent`."""
     if fits(x, total):
@@ -150,7 +159,7 @@ def rescued_sum(x, total):
     return _sum_scaled_squares(x, exponent), exponent
 
 
-@kernel
+@subkernel
 def sum_squares(x):
     """Return the sum of squares as `sum` and `exponent`, for `sum * 4**exponent`."""
     if x.size <= CHUNK:
@@ -160,7 +169,7 @@ def sum_squares(x):
     return rescued_sum(x, add_sums(sums))
 
 
-@kernel
+@subkernel
 def add_squares(sums, exponents):
     """Combine the sums of squares of tensors, in place, into the norm of them all."""
     exponent = 0
@@ -199,7 +208,7 @@ def sum_chunks(table, first, last, sums):
         row += 1
 
 
-@kernel
+@subkernel
 def sum_rows(table, sums):
     """Return the sum of squares, and its exponent, of each tensor whose chunks were summed."""
     totals = np.zeros(table.shape[0])
