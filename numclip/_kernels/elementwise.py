@@ -184,7 +184,7 @@ def _stream_to(operation, source, target, first, last):
 
 
 @subkernel
-def map_array(operation, source, target, first, last, streams):
+def map_array(operation, source, target, first, last, large):
     """Apply an operation to these chunks of an array, the last piece of them first.
 
     After a norm was taken, that piece is still in the cache.
@@ -194,13 +194,13 @@ def map_array(operation, source, target, first, last, streams):
     while last > first:
         begin = max(first, last - _PIECE)
         start, end = begin * CHUNK, min(last * CHUNK, source.size)
-        if streams and not in_place:
+        if large and not in_place:
             line = min(end, next_line(target, start))
             _map_to(operation, numbers, results, start, line)
             start = _stream_to(operation, numbers, results, line, end)
         while start < end:
             stop = min(start + BLOCK, end)
-            if stop < source.size:
+            if large and stop < source.size:
                 for i in range(start, stop, STEP):
                     read_ahead(numbers, i)
             # A loop over two arrays runs one number at a time where they are the same, and took
@@ -216,7 +216,7 @@ def map_array(operation, source, target, first, last, streams):
 @kernel
 def map_chunks(operation, table, first, last):
     """Apply an operation to these chunks of the whole table, the last tensor first."""
-    streams = is_large(table)
+    large = is_large(table)
     row = row_of(table, last - 1)
     while first < last:
         start, size, kind = table[row, FIRST_CHUNK], table[row, SIZE], table[row, KIND]
@@ -224,16 +224,16 @@ def map_chunks(operation, table, first, last):
         begin, end = max(first - start, 0), last - start
         if kind == FLOAT32:
             x, y = array_at(source, size, _FLOAT32), array_at(target, size, _FLOAT32)
-            map_array(operation, x, y, begin, end, streams)
+            map_array(operation, x, y, begin, end, large)
         elif kind == FLOAT64:
             x64, y64 = array_at(source, size, _FLOAT64), array_at(target, size, _FLOAT64)
-            map_array(operation, x64, y64, begin, end, streams)
+            map_array(operation, x64, y64, begin, end, large)
         elif kind == FLOAT16:
             x16, y16 = array_at(source, size, _UINT16), array_at(target, size, _UINT16)
-            map_array(operation, x16, y16, begin, end, streams)
+            map_array(operation, x16, y16, begin, end, large)
         elif kind == BFLOAT16:
             xb, yb = array_at(source, size, _INT16), array_at(target, size, _INT16)
-            map_array(operation, xb, yb, begin, end, streams)
+            map_array(operation, xb, yb, begin, end, large)
         last = min(last, start)
         row -= 1
 
@@ -248,7 +248,7 @@ def map_chunks_parallel(operation, table, chunks, parts):
 def copy_chunks(table, first, last):
     """Copy these chunks of the whole table to their targets, to the bit."""
     row = row_of(table, last - 1)
-    streams = is_large(table)
+    large = is_large(table)
     while first < last:
         start = table[row, FIRST_CHUNK]
         pairs = ITEMSIZES[table[row, KIND]] // 2
@@ -256,7 +256,7 @@ def copy_chunks(table, first, last):
         source = array_at(table[row, SOURCE], size, _UINT16)
         target = array_at(table[row, TARGET], size, _UINT16)
         begin, end = max(first - start, 0) * pairs, (last - start) * pairs
-        map_array(Copy(), source, target, begin, end, streams)
+        map_array(Copy(), source, target, begin, end, large)
         last = min(last, start)
         row -= 1
 
