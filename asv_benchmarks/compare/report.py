@@ -25,12 +25,13 @@ divided by numclip's in the same round, its median and its quartiles over the ro
 is that of the norm that the contender finds, relative to the sum of the squares by `math.fsum`
 (for slices and summed rows: of the norm of the result). Over the limit means that every call
 scales: what is clipped in place meets a limit that shrinks with it, and gets its numbers back
-outside the time. NumPy is three lines, without checks:
+outside the time. NumPy is these lines, without checks:
 
 ```python
 norm = math.sqrt(sum([np.vdot(g, g) for g in gradients]))
 factor = min(1.0, limit / norm)
-for g in gradients: g *= factor
+for g in gradients:
+    g *= factor
 ```
 """
 
