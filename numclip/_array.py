@@ -224,8 +224,8 @@ def empty_like(array: Array) -> Array:
 def empty_like_each(arrays: Sequence[Array | None]) -> tuple[Array | None, ...]:
     """Return a new array like each, all in one piece of memory if they are large.
 
-    What costs then are page faults, of which large pages have fewer: the results of ResNet-50 were
-    there in 15 ms in place of 45.
+    What costs then are page faults, of which large pages have fewer: clipping ResNet-50 took 21 ms
+    in place of 28 and more.
     """
     sizes = [0 if array is None else array.nbytes for array in arrays]
     if len(arrays) == 1 or sum(sizes) < _HUGE:

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -155,12 +156,12 @@ def test_an_operation_that_is_missing_is_skipped() -> None:
 
 
 def test_a_worker_that_fails_says_why() -> None:
-    with Process() as process, pytest.raises(WorkerError, match="numpy has no anything"):
+    with closing(Process()) as process, pytest.raises(WorkerError, match="numpy has no anything"):
         process.ask("prepare", "numpy", "anything")
 
 
 def test_a_worker_that_ends_says_so() -> None:
-    with Process() as process:
+    with closing(Process()) as process:
         process._process.kill()
         with pytest.raises(WorkerError, match="the process ended"):
             process.ask("release")
@@ -196,7 +197,7 @@ def test_a_target_against_nobody_is_not_judged() -> None:
 
 def test_a_contender_that_fails_leaves_the_others() -> None:
     row = Row("In place", "1k", (NUMCLIP, Contender("other", "numpy", "anything")))
-    with Measurer(QUICK) as measurer:
+    with closing(Measurer(QUICK)) as measurer:
         measured = measurer.measure(row)
     assert list(measured.samples) == ["numclip"]
     assert "numpy has no anything" in measured.failures["other"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 from .common import PEERS, Benchmark
 from .peers import is_installed
@@ -89,7 +90,7 @@ class ClipRatio:
             raise NotImplementedError(f"{peer} is not installed")
 
     def track_ratio(self, workload: str, regime: str, peer: str) -> float:
-        with Process() as ours, Process() as theirs:
+        with closing(Process()) as ours, closing(Process()) as theirs:
             samplers = {
                 "numclip": _sampler(ours, "numclip", workload, regime),
                 peer: _sampler(theirs, peer, workload, regime),

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from .peers import ENVIRONMENT
@@ -80,14 +79,3 @@ class Process:
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._messages.close()
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

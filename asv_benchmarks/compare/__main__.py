@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -60,7 +61,7 @@ def _measure(
 ) -> tuple[Setting, list[Measurement]]:
     # Rows of a workload one after another, so that it is made once.
     order = sorted(rows, key=lambda row: (row.workload, row.dtype))
-    with Measurer(settings) as measurer:
+    with closing(Measurer(settings)) as measurer:
         setting = describe_setting(measurer, peers, settings)
         measured = {
             rows.index(row): measurer.measure(row)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from time import perf_counter
-from types import TracebackType
 from typing import NamedTuple
 
 from ..benchmarks.answers import (
@@ -115,15 +114,7 @@ class Measurer:
         self._processes: dict[str, Process] = {}
         self._prepared: tuple[object, ...] = ()
 
-    def __enter__(self) -> Measurer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         for process in self._processes.values():
             process.close()
 

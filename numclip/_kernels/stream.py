@@ -9,8 +9,8 @@ from numclip._kernels.table import CHUNK, FIRST_CHUNK, SIZE
 BLOCK = 512
 
 _CACHE_LINE = 64
-# From this number of numbers on: 2**20 float32 take 160 us in place of 190, 2**26 take 21 ms in
-# place of 30; of fewer, the cache still holds the targets.
+# From this number of numbers on: clipping 2**20 float32 takes 170 us in place of 200, 2**26 25 ms
+# in place of 30; of fewer, the cache still holds the targets.
 _LARGE = 1 << 20
 
 _LINE = ir.VectorType(ir.IntType(64), _CACHE_LINE // 8)
