@@ -10,7 +10,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from numclip import _cuda_array
+from numclip._cuda_array import CudaArray, cuda_array
+
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+# What is limited, or held by a variable: on the host, or where a CUDA device has it.
+Tensor: TypeAlias = Array | CudaArray
 
 FLOATING = "float16, bfloat16, float32 or float64"
 INEXACT = f"{FLOATING}, complex64 or complex128"
@@ -84,6 +89,26 @@ def as_array(
     return array
 
 
+def as_tensor(
+    value: object,
+    argument: str,
+    accepts: Callable[[np.dtype[Any]], bool] = is_inexact,
+    expected: str = INEXACT,
+) -> Tensor:
+    """Take, besides what `as_array` takes, a CUDA array of an accepted dtype."""
+    found = cuda_array(value, argument)
+    if found is None:
+        return as_array(value, argument, accepts, expected)
+    if not accepts(found.dtype):
+        raise TypeError(f"`{argument}` must be {expected}, got {describe(value)}")
+    return found
+
+
+def raw(tensor: Tensor) -> Any:
+    """Return the array as the caller knows it."""
+    return tensor.array if isinstance(tensor, CudaArray) else tensor
+
+
 def _with_dtype(value: object, array: Array) -> str:
     """Say what came, and for what is no array, of what dtype NumPy takes it to be."""
     taken_for = "" if hasattr(value, "dtype") else f", of dtype {array.dtype}"
@@ -101,6 +126,16 @@ def as_integers(value: object, argument: str) -> Array:
     if not is_integer(array.dtype):
         raise TypeError(f"`{argument}` must be integers, got {_with_dtype(value, array)}")
     return array
+
+
+def as_integer_tensor(value: object, argument: str) -> Tensor:
+    """Take, besides what `as_integers` takes, a CUDA array of integers."""
+    found = cuda_array(value, argument)
+    if found is None:
+        return as_integers(value, argument)
+    if not is_integer(found.dtype):
+        raise TypeError(f"`{argument}` must be integers, got {describe(value)}")
+    return found
 
 
 def as_scalar(value: object, argument: str) -> float:
@@ -132,6 +167,14 @@ def as_limit(value: object, argument: str) -> float:
     if not limit >= 0:
         raise ValueError(f"`{argument}` must not be negative or NaN, got {limit}")
     return limit
+
+
+def as_norm(value: object, argument: str) -> float:
+    """Take one number that may be a norm: not negative."""
+    norm = as_scalar(value, argument)
+    if norm < 0:
+        raise ValueError(f"`{argument}` must not be negative, got {norm}")
+    return norm
 
 
 def _is_flat(array: Array) -> bool:
@@ -183,23 +226,55 @@ def deliver(buffer: Array, target: Array) -> None:
         target[...] = buffer
 
 
-def check_target(target: object, like: Array, argument: str) -> Array:
+def check_target(target: object, like: Tensor, argument: str) -> Tensor:
     """Take an array that results of the dtype and shape of `like` can be written to."""
-    if not isinstance(target, np.ndarray):
+    found: Tensor
+    if isinstance(like, CudaArray):
+        found = _as_cuda_target(target, like, argument)
+    elif isinstance(target, np.ndarray):
+        found = target
+    else:
         raise TypeError(f"`{argument}` must be a NumPy array, got {describe(target)}")
-    if not same_dtype(target.dtype, like.dtype):
-        raise TypeError(f"`{argument}` must be of dtype {like.dtype}, got {target.dtype}")
-    if target.shape != like.shape:
-        raise ValueError(f"`{argument}` must be of shape {like.shape}, got {target.shape}")
-    if not target.flags.writeable:
+    if not same_dtype(found.dtype, like.dtype):
+        raise TypeError(f"`{argument}` must be of dtype {like.dtype}, got {found.dtype}")
+    if found.shape != like.shape:
+        raise ValueError(f"`{argument}` must be of shape {like.shape}, got {found.shape}")
+    if not isinstance(found, CudaArray) and not found.flags.writeable:
         raise ValueError(f"`{argument}` must be writable, got a read-only array")
-    return target
+    return found
 
 
-def check_disjoint(targets: Sequence[Array], inputs: Sequence[Array], argument: str) -> None:
+def _as_cuda_target(target: object, like: CudaArray, argument: str) -> CudaArray:
+    found = cuda_array(target, argument)
+    if found is None:
+        raise TypeError(f"`{argument}` must be a CUDA array, got {describe(target)}")
+    if found.device != like.device:
+        raise ValueError(
+            f"`{argument}` must be on CUDA device {like.device}, got one on device {found.device}"
+        )
+    return found
+
+
+def check_one_place(tensors: Sequence[tuple[str, Tensor]]) -> None:
+    """Refuse tensors that are not all on the host, or all on one CUDA device."""
+    first_name, first = tensors[0]
+    for name, tensor in tensors:
+        if _place_of(tensor) != _place_of(first):
+            raise ValueError(
+                f"`{name}` must be where `{first_name}` is, {_place_of(first)},"
+                f" got an array {_place_of(tensor)}"
+            )
+
+
+def _place_of(tensor: Tensor) -> str:
+    return f"on CUDA device {tensor.device}" if isinstance(tensor, CudaArray) else "on the host"
+
+
+def check_disjoint(targets: Sequence[Tensor], inputs: Sequence[Tensor], argument: str) -> None:
     """Refuse targets that overlap each other, or inputs other than their own."""
     spans = []
-    for position, (target, own) in enumerate(zip(targets, inputs, strict=True)):
+    pairs = zip(map(_layout, targets), map(_layout, inputs), strict=True)
+    for position, (target, own) in enumerate(pairs):
         spans.append((*byte_bounds(target), position, target, True))
         if own is not target:
             spans.append((*byte_bounds(own), position, own, False))
@@ -215,6 +290,16 @@ def check_disjoint(targets: Sequence[Array], inputs: Sequence[Array], argument: 
                     f"`{argument}` must not overlap: its entries {position} and {other_position},"
                     " or the input of one of them, share memory"
                 )
+
+
+def _layout(tensor: Tensor) -> Array:
+    return tensor.layout() if isinstance(tensor, CudaArray) else tensor
+
+
+def new_like(tensor: Tensor) -> Tensor:
+    if isinstance(tensor, CudaArray):
+        return _cuda_array.empty(tensor.shape, tensor.dtype, tensor)
+    return empty_like(tensor)
 
 
 def empty_like(array: Array) -> Array:

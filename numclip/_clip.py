@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from numclip import _array, _threads
-from numclip._array import Array
+from numclip._array import Array, Tensor
+from numclip._cuda_array import CudaArray, cuda_array
 from numclip._kernels.axes import clip_slices, clip_slices_parallel, slices_of
 from numclip._kernels.elementwise import Bounds
 from numclip._slices import IndexedSlices, operand, require_shape
 from numclip._tensors import (
-    Norm,
     clip_list,
     named_tensors,
     tensors_of,
@@ -85,20 +85,53 @@ def clip_by_value(
     values, target, result = checked
     lowest = _as_bound(clip_value_min, values, "clip_value_min")
     highest = _as_bound(clip_value_max, values, "clip_value_max")
-    are_scalars = lowest.ndim == 0 and highest.ndim == 0
-    if are_scalars and lowest.item() > highest.item():
-        raise ValueError(
-            f"`clip_value_min` must not be above `clip_value_max`, got {lowest} and {highest}"
-        )
-    if are_scalars and _array.is_floating(values.dtype):
-        tensors_of([checked]).map(Bounds(float(lowest), float(highest)))
+    if _are_scalars(lowest, highest):
+        if lowest.item() > highest.item():
+            raise ValueError(
+                f"`clip_value_min` must not be above `clip_value_max`, got {lowest} and {highest}"
+            )
+        if _array.is_floating(values.dtype):
+            tensors_of([checked]).map(Bounds(float(lowest), float(highest)))
+            return result
+    if isinstance(values, CudaArray):
+        from numclip import _cuda_axes
+
+        _cuda_axes.bound(values, lowest, highest, target)
     else:
         with np.errstate(invalid="ignore"):  # bfloat16 warns of NaN
             np.copyto(target, np.maximum(np.minimum(values, highest), lowest))
     return result
 
 
-def _as_bound(value: object, values: Array, argument: str) -> Array:
+def _are_scalars(lowest: Any, highest: Any) -> bool:
+    """Tell whether both are numbers that the host knows."""
+    bounds = (lowest, highest)
+    return all(isinstance(each, np.ndarray) and each.ndim == 0 for each in bounds)
+
+
+def _as_bound(value: object, values: Tensor, argument: str) -> Any:
+    found = cuda_array(value, argument) if isinstance(values, CudaArray) else None
+    if found is None:
+        return _as_host_bound(value, values, argument)
+    if found.dtype != values.dtype:
+        raise TypeError(f"`{argument}` must be of dtype {values.dtype}, got {found.dtype}")
+    _array.check_one_place([("t", values), (argument, found)])
+    _check_broadcast(found.shape, values, argument)
+    return found
+
+
+def _check_broadcast(shape: tuple[int, ...], values: Tensor, argument: str) -> None:
+    try:
+        fits = np.broadcast_shapes(shape, values.shape) == values.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"`{argument}` must broadcast to the shape {values.shape} of `t`, got {shape}"
+        )
+
+
+def _as_host_bound(value: object, values: Tensor, argument: str) -> Array:
     takes_integers = _array.is_integer(values.dtype)
     if isinstance(value, int):  # of any size, also beyond NumPy's integers
         bound = np.asarray(value if takes_integers else _array.as_scalar(value, argument))
@@ -118,13 +151,8 @@ def _as_bound(value: object, values: Array, argument: str) -> Array:
                 f"`{argument}` must be within {info.min} and {info.max}, the range of `t`'s dtype"
                 f" {values.dtype}, got {_array.describe(value)}"
             )
-    try:
-        if bound.ndim:
-            np.broadcast_to(bound, values.shape)
-    except ValueError:
-        raise ValueError(
-            f"`{argument}` must broadcast to the shape {values.shape} of `t`, got {bound.shape}"
-        ) from None
+    if bound.ndim:
+        _check_broadcast(bound.shape, values, argument)
     with np.errstate(over="ignore"):
         return bound.astype(values.dtype.newbyteorder("="), copy=False)
 
@@ -223,7 +251,7 @@ def _as_limits(clip_norm: object, shape: tuple[int, ...]) -> Array:
         ) from None
 
 
-def _clip_slices(values: Array, limits: Array, reduced: tuple[int, ...], target: Array) -> None:
+def _clip_slices(values: Any, limits: Array, reduced: tuple[int, ...], target: Any) -> None:
     """Clip each slice over the reduced axes; where those lie apart, through copies."""
     begin = reduced[0] if reduced else values.ndim
     end = begin + len(reduced)
@@ -238,6 +266,12 @@ def _clip_slices(values: Array, limits: Array, reduced: tuple[int, ...], target:
         )
         return
     if not values.size:
+        return
+    if isinstance(values, CudaArray):
+        from numclip import _cuda_axes
+
+        shape = (outer, values.size // (outer * inner), inner)
+        _cuda_axes.clip_slices(values, limits, target, shape)
         return
     buffer = _array.buffer_for(target)
     arguments = (
@@ -302,13 +336,12 @@ def clip_by_average_norm(
     shape = require_shape(t, "t") if isinstance(t, IndexedSlices) else checked.values.shape
     size = float(np.prod(shape, dtype=np.float64))
     limit = _array.as_limit(clip_norm, "clip_norm")
-    tensors = tensors_of([checked])
-    norm = tensors.norm()
+    shift = 0
     if math.isinf(limit * size) and math.isfinite(limit):
         # The same quotient of numbers that are all 2**64 times smaller.
-        norm, limit = norm._replace(exponent=norm.exponent - 64), limit * 2.0**-64
+        shift, limit = 64, limit * 2.0**-64
     # Two roundings more: the limit's product here, and the quotient that the caller would check.
-    tensors.scale(norm, limit * size if size else limit, roundings=2)
+    tensors_of([checked]).clip(limit * size if size else limit, roundings=2, shift=shift)
     return checked.result
 
 
@@ -383,43 +416,25 @@ def clip_by_global_norm(
         raise ValueError(
             f'`nonfinite` must be "propagate", "raise" or "zero", got {_array.describe(nonfinite)}'
         )
-    only_finite = nonfinite != "propagate"
     if use_norm is None:
-        norm, results = clip_list(t_list, out, limit, only_finite)
+        norm, results = clip_list(t_list, out, limit, nonfinite)
     else:
-        norm = _given_norm(use_norm)
         tensors, results = tensors_to_write(t_list, out)
-        if math.isfinite(norm.root) or not only_finite:
-            tensors.scale(norm, limit)
-    if only_finite and not math.isfinite(norm.root):
-        if nonfinite == "raise":
-            raise FloatingPointError(_nonfinite_message(t_list, use_norm))
-        _fill_with_zeros(results)
+        given: Any = tensors.given_norm(use_norm)
+        norm = tensors.scale(given, limit, nonfinite)
+    if nonfinite == "raise" and not norm.is_finite:
+        raise FloatingPointError(_nonfinite_message(t_list, use_norm))
     reported = norm.value if use_norm is None else use_norm
     if isinstance(t_list, Mapping):
         return dict(zip(t_list, results, strict=True)), reported
     return results, reported
 
 
-def _given_norm(use_norm: object) -> Norm:
-    root = _array.as_scalar(use_norm, "use_norm")
-    if root < 0:
-        raise ValueError(f"`use_norm` must not be negative, got {root}")
-    return Norm(root)
-
-
-def _fill_with_zeros(results: list[Any]) -> None:
-    for result in results:
-        if result is not None:
-            values = result.values if isinstance(result, IndexedSlices) else result
-            values[...] = 0
-
-
 def _nonfinite_message(t_list: Any, use_norm: object) -> str:
     if use_norm is not None:
         return f"`use_norm` must be finite, got {use_norm}"
     for name, t in named_tensors(t_list):
-        norm = tensors_to_read([t]).norm()
-        if not math.isfinite(norm.root):
-            return f"`{name}` must be finite, got an array of norm {norm.root}"
+        norm = tensors_to_read([t]).norm().on_host()
+        if not math.isfinite(norm):
+            return f"`{name}` must be finite, got an array of norm {norm}"
     raise AssertionError("some tensor of a norm that is not finite is not finite")

@@ -44,6 +44,7 @@ __all__ = [
     "rule",
     "set_num_threads",
     "sources_hash",
+    "stamp_cache",
     "subkernel",
     "types",
 ]
@@ -96,12 +97,12 @@ def _compiled(function: Callable[..., Any], **options: bool) -> Callable[..., An
         dispatcher = njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that could hold the cache is writable
         return njit(**options)(function)  # type: ignore[no-any-return]
-    if not _stamp_cache(dispatcher):
+    if not stamp_cache(dispatcher):
         return njit(**options)(function)  # type: ignore[no-any-return]
     return dispatcher  # type: ignore[no-any-return]
 
 
-def _stamp_cache(dispatcher: Any) -> bool:
+def stamp_cache(dispatcher: Any) -> bool:
     """Key a kernel's disk cache by all of numclip's sources.
 
     Numba's own stamp is that of the kernel's file alone: a rule changed in another file would

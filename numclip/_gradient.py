@@ -61,6 +61,11 @@ class _Tape:
             return box
         if not _array.is_inexact(variable.dtype):
             return None
+        if not isinstance(variable.array, np.ndarray):
+            raise TypeError(
+                f"{variable!r} is on a CUDA device, and gradients are computed on the host: hand"
+                " `apply_gradients` the gradients that another library computes there"
+            )
         if not (variable.trainable if self.watched is None else variable in self.watched):
             return None
         _register_scalar(variable.dtype.type)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from numclip import _array, _threads
-from numclip._array import Array
+from numclip import _array, _cuda_array, _threads
+from numclip._array import Array, Tensor
+from numclip._cuda_array import CudaArray, cuda_array
 from numclip._kernels.rows import (
     add_rows,
     add_rows_parallel,
@@ -19,6 +20,8 @@ from numclip._kernels.rows import (
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+    from numclip._cuda_slices import Groups
 
 
 class IndexedSlices(NamedTuple):
@@ -70,7 +73,7 @@ class IndexedSlices(NamedTuple):
     @property
     def dtype(self) -> np.dtype[Any]:
         """Dtype of the values."""
-        return np.asarray(self.values).dtype
+        return _array.as_tensor(self.values, "self.values", lambda dtype: True).dtype
 
     def coalesce(self) -> IndexedSlices:
         """Sum the rows that share an index.
@@ -101,6 +104,8 @@ class IndexedSlices(NamedTuple):
                [2.]]), indices=array([7, 5]), dense_shape=None)
         """
         values, indices = check_slices(self, "self")
+        if isinstance(values, CudaArray):
+            return _coalesced(self, values, indices)
         numbers, distinct = number_rows(_int64(indices))
         summed = np.empty((distinct.size, *values.shape[1:]), values.dtype.newbyteorder("="))
         _add_duplicates(values, numbers, np.arange(distinct.size), summed)
@@ -110,7 +115,7 @@ class IndexedSlices(NamedTuple):
             self.dense_shape,
         )
 
-    def to_dense(self) -> Array:
+    def to_dense(self) -> Any:
         """Return the dense array, with duplicates summed as by `coalesce` and zeros elsewhere.
 
         Returns
@@ -135,6 +140,8 @@ class IndexedSlices(NamedTuple):
         """
         shape = require_shape(self, "self")
         values, indices = check_slices(self, "self")
+        if isinstance(values, CudaArray):
+            return _scattered(self, values, indices, shape)
         numbers, distinct = number_rows(_int64(indices))
         dense = np.zeros(shape, values.dtype.newbyteorder("="))
         _add_duplicates(values, numbers, distinct, dense)
@@ -222,12 +229,12 @@ class IndexedSlices(NamedTuple):
         )
 
     def __neg__(self) -> IndexedSlices:
-        return self._replace(values=-np.asarray(self.values))
+        return self._replace(values=-_operand_of(self.values))
 
     def __mul__(self, other: Any) -> IndexedSlices:
         if isinstance(other, IndexedSlices):
             return NotImplemented
-        return self._replace(values=np.asarray(self.values) * other)
+        return self._replace(values=_operand_of(self.values) * other)
 
     def __rmul__(self, other: Any) -> IndexedSlices:
         return self.__mul__(other)
@@ -238,8 +245,7 @@ class IndexedSlices(NamedTuple):
         if None not in (self.shape, other.shape) and self.shape != other.shape:
             raise ValueError(f"`dense_shape` must agree, got {self.shape} and {other.shape}")
         return IndexedSlices(
-            np.concatenate([self.values, other.values]),
-            np.concatenate(_same_integers(self.indices, other.indices)),
+            *_joined(self, other),
             other.dense_shape if self.dense_shape is None else self.dense_shape,
         )
 
@@ -270,6 +276,29 @@ def _add_duplicates(values: Array, numbers: Array, rows: Array, out: Array) -> N
         add_rows(*arguments, 0, rows.size)
     else:
         _threads.in_parts(parts, add_rows_parallel, *arguments)
+
+
+def _operand_of(values: Any) -> Any:
+    """Return what NumPy computes with, or the library that a CUDA array comes from."""
+    return values if cuda_array(values, "self.values") else np.asarray(values)
+
+
+def _joined(first: IndexedSlices, second: IndexedSlices) -> tuple[Any, Any]:
+    if cuda_array(first.values, "self.values") is None:
+        return (
+            np.concatenate([first.values, second.values]),
+            np.concatenate(_same_integers(first.indices, second.indices)),
+        )
+    from numclip._cuda_slices import join
+
+    parts = [check_lengths(slices, name) for slices, name in ((first, "self"), (second, "other"))]
+    named: list[tuple[str, Tensor]] = [
+        ("self.values", parts[0][0]),
+        ("other.values", parts[1][0]),
+    ]
+    _array.check_one_place(named)
+    values, indices = zip(*parts, strict=True)
+    return join(values, "values"), join(indices, "indices")
 
 
 def _same_integers(*indices: Any) -> list[Array]:
@@ -306,8 +335,11 @@ def _shape_of(slices: IndexedSlices, argument: str) -> tuple[int, ...] | None:
         ) from error
 
 
-def check_slices(slices: IndexedSlices, argument: str) -> tuple[Array, Array]:
-    """Return values and indices as arrays, once all is known to fit together."""
+def check_slices(slices: IndexedSlices, argument: str) -> tuple[Any, Any]:
+    """Return values and indices as arrays, once all is known to fit together.
+
+    Of CUDA arrays the range of the indices is left to `check_groups`.
+    """
     values, indices = check_lengths(slices, argument)
     shape = _shape_of(slices, argument)
     if shape is not None and (not shape or shape[1:] != values.shape[1:]):
@@ -315,15 +347,44 @@ def check_slices(slices: IndexedSlices, argument: str) -> tuple[Array, Array]:
             f"`{argument}.values` must have rows of the shape that `dense_shape` {shape} says,"
             f" got {values.shape[1:]}"
         )
-    if not indices.size:
-        return values, indices
-    lowest, highest = int(indices.min()), int(indices.max())
+    if isinstance(indices, np.ndarray) and indices.size:
+        _check_range(int(indices.min()), int(indices.max()), shape, argument)
+    return values, indices
+
+
+def check_groups(indices: CudaArray, shape: tuple[int, ...] | None, argument: str) -> Groups:
+    """Group indices on the device, and check their range."""
+    from numclip._cuda_slices import groups_of
+
+    groups = groups_of(indices)
+    _check_range(groups.lowest, groups.highest, shape, argument)
+    return groups
+
+
+def _check_range(lowest: int, highest: int, shape: tuple[int, ...] | None, argument: str) -> None:
     if lowest < 0:
         raise IndexError(f"`{argument}.indices` must not be negative, got {lowest}")
     count = 2**63 if shape is None else shape[0]
     if highest >= count:
         raise IndexError(f"`{argument}.indices` must be below {count}, got {highest}")
-    return values, indices
+
+
+def _coalesced(slices: IndexedSlices, values: CudaArray, indices: CudaArray) -> IndexedSlices:
+    from numclip._cuda_slices import sum_groups
+
+    groups = check_groups(indices, slices.shape, "self")
+    return IndexedSlices(*sum_groups(values, groups, indices.dtype), slices.dense_shape)
+
+
+def _scattered(
+    slices: IndexedSlices, values: CudaArray, indices: CudaArray, shape: tuple[int, ...]
+) -> Any:
+    from numclip._cuda_slices import scatter_groups
+
+    groups = check_groups(indices, shape, "self")
+    dense = _cuda_array.full(shape, np.zeros((), values.dtype)[()], values)
+    scatter_groups(values, groups, dense)
+    return dense.array
 
 
 def check_lengths(
@@ -331,24 +392,25 @@ def check_lengths(
     argument: str,
     accepts: Callable[[np.dtype[Any]], bool] = _array.is_inexact,
     expected: str = _array.INEXACT,
-) -> tuple[Array, Array]:
+) -> tuple[Tensor, Tensor]:
     """Return values and indices as arrays, once there is one index to a row."""
-    values = _array.as_array(slices.values, f"{argument}.values", accepts, expected)
-    indices = _array.as_integers(slices.indices, f"{argument}.indices")
-    if indices.ndim != 1 or values.ndim == 0 or len(values) != len(indices):
+    values = _array.as_tensor(slices.values, f"{argument}.values", accepts, expected)
+    indices = _array.as_integer_tensor(slices.indices, f"{argument}.indices")
+    if indices.ndim != 1 or values.ndim == 0 or values.shape[0] != indices.shape[0]:
         raise ValueError(
             f"`{argument}.indices` must be one index to a row of values,"
             f" got shape {indices.shape} for values of shape {values.shape}"
         )
+    _array.check_one_place([(f"{argument}.values", values), (f"{argument}.indices", indices)])
     return values, indices
 
 
 class Operand(NamedTuple):
     """One tensor of a call: the numbers to read, where to write, and what to return then."""
 
-    values: Array
-    target: Array
-    result: Array | IndexedSlices
+    values: Any
+    target: Any
+    result: Any
 
 
 def operand(
@@ -361,19 +423,27 @@ def operand(
 ) -> Operand:
     """Check a tensor and its `out`; only the values of IndexedSlices are read and written."""
     if not isinstance(t, IndexedSlices):
-        values = _array.as_array(t, argument, accepts, expected)
+        values = _array.as_tensor(t, argument, accepts, expected)
         if out is None:
-            target = _array.empty_like(values)
+            target = _array.new_like(values)
         else:
             target = _array.check_target(out, values, out_argument)
-        return Operand(values, target, target)
+        return Operand(values, target, _array.raw(target))
     values, indices = check_lengths(t, argument, accepts, expected)
     if out is None:
-        target = _array.empty_like(values)
-        return Operand(values, target, t._replace(values=target))
+        target = _array.new_like(values)
+        return Operand(values, target, t._replace(values=_array.raw(target)))
     if not isinstance(out, IndexedSlices):
         raise TypeError(f"`{out_argument}` must be IndexedSlices, got {_array.describe(out)}")
-    if not (out.indices is t.indices or np.array_equal(np.asarray(out.indices), indices)):
+    if not (out.indices is t.indices or _are_equal(out.indices, indices)):
         raise ValueError(f"`{out_argument}.indices` must be those of `{argument}`")
     target = _array.check_target(out.values, values, f"{out_argument}.values")
     return Operand(values, target, out)
+
+
+def _are_equal(given: object, indices: Tensor) -> bool:
+    """Tell whether indices are the same; those of a CUDA device, whether they are one array."""
+    if isinstance(indices, np.ndarray):
+        return bool(np.array_equal(np.asarray(given), indices))
+    found = _array.as_integer_tensor(given, "out.indices")
+    return found[1:] == indices[1:]

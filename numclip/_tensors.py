@@ -1,20 +1,25 @@
-"""Lists of tensors: checked once, and handed to kernels as one table."""
+"""Lists of tensors: checked once, and handed to kernels as one table.
+
+Those of CUDA arrays become `CudaTensors`, which have the same methods.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from numclip import _array, _headers, _threads
-from numclip._array import Array
+from numclip._array import Array, Tensor
+from numclip._cuda_array import CudaArray
 from numclip._kernels import table as kernels
 from numclip._kernels.clip import clip_arrays, clip_factors, clip_table, clip_table_parallel
 from numclip._kernels.elementwise import (
     Scale,
     ScaleInSteps,
+    Zero,
     copy_chunks,
     copy_chunks_parallel,
     map_chunks,
@@ -24,12 +29,22 @@ from numclip._kernels.norm import norm_of_sums, norm_of_table, sum_chunks_parall
 from numclip._kernels.power import times_power_of_two
 from numclip._slices import IndexedSlices, Operand, check_lengths, operand
 
+if TYPE_CHECKING:
+    from numclip._cuda_tensors import CudaNorm, CudaTensors
+
 
 class Norm(NamedTuple):
     """The norm ``root * 2**exponent``."""
 
     root: float
     exponent: int = 0
+
+    @property
+    def is_finite(self) -> bool:
+        return math.isfinite(self.root)
+
+    def on_host(self) -> float:
+        return self.root
 
     @property
     def value(self) -> np.float64:
@@ -63,8 +78,18 @@ class Tensors(NamedTuple):
         _threads.in_parts(parts, sum_chunks_parallel, self.table, self.chunks, sums)
         return Norm(*norm_of_sums(self.table, sums))
 
-    def scale(self, norm: Norm, limit: float, roundings: int = 0) -> None:
-        """Write what brings the norm to the limit, or copies where it is not above."""
+    def given_norm(self, use_norm: object) -> Norm:
+        """Return a norm that the caller knows."""
+        return Norm(_array.as_norm(use_norm, "use_norm"))
+
+    def scale(
+        self, norm: Norm, limit: float, nonfinite: str = "propagate", roundings: int = 0
+    ) -> Norm:
+        """Write what brings a norm, which is known, to the limit."""
+        if nonfinite != "propagate" and not norm.is_finite:
+            if nonfinite == "zero":
+                self.map(Zero())
+            return norm
         single, double = clip_factors(self.table, *norm, limit, roundings)
         if single[0] == 1.0:
             self._copy()
@@ -72,6 +97,7 @@ class Tensors(NamedTuple):
             self.map(Scale(single[0], double[0]))
         else:
             self.map(ScaleInSteps(*single, *double))
+        return norm
 
     def _copy(self) -> None:
         parts = _threads.parts_for(self.size)
@@ -81,19 +107,27 @@ class Tensors(NamedTuple):
             _threads.in_parts(parts, copy_chunks_parallel, self.table, self.chunks)
         self._deliver()
 
-    def clip(self, limit: float, only_finite: bool = False) -> Norm:
-        """Bring the norm to the limit; with `only_finite`, write nothing if it is not finite."""
+    def clip(
+        self, limit: float, nonfinite: str = "propagate", roundings: int = 0, shift: int = 0
+    ) -> Norm:
+        """Bring the norm, divided by 2**shift, to the limit.
+
+        A norm that is not finite makes everything NaN, or zero, or with "raise" changes nothing.
+        """
+        if roundings:
+            norm = self.norm()
+            self.scale(norm._replace(exponent=norm.exponent - shift), limit, nonfinite, roundings)
+            return norm
         parts = _threads.parts_for(self.size)
-        arguments = (self.table, self.chunks, limit, only_finite)
+        arguments = (self.table, self.chunks, limit, nonfinite != "propagate")
         if parts == 1:
             root, exponent, is_done = clip_table(*arguments)
         else:
             root, exponent, is_done = _threads.in_parts(parts, clip_table_parallel, *arguments)
         norm = Norm(root, exponent)
-        if is_done:
-            self._deliver()
-        elif not only_finite or math.isfinite(root):
-            self.scale(norm, limit)
+        if not is_done:
+            return self.scale(norm, limit, nonfinite)
+        self._deliver()
         return norm
 
     def map(self, operation: tuple[float, ...]) -> None:
@@ -138,16 +172,27 @@ def _table_of_views(numbers: tuple[Array, ...], targets: tuple[Array, ...]) -> T
     return Tensors(table, chunks, sum(view.size for view in numbers), (numbers, targets))
 
 
-def tensors_of(operands: Sequence[Operand]) -> Tensors:
-    """Return a table of checked tensors; what kernels cannot read or write in place is copied."""
-    for each in operands:
-        _headers.recognize(each.values.dtype)
+def tensors_of(operands: Sequence[Operand]) -> Tensors | CudaTensors:
+    """Return a table of checked tensors, which are all in one place."""
+    sources = [each.values for each in operands]
     targets = [each.target for each in operands]
+    if sources and isinstance(sources[0], CudaArray):
+        return _cuda_tensors(sources, targets)
+    return _host_tensors(sources, targets)
+
+
+def _cuda_tensors(sources: Sequence[CudaArray], targets: Sequence[CudaArray]) -> CudaTensors:
+    from numclip._cuda_tensors import cuda_tensors
+
+    return cuda_tensors(sources, targets)
+
+
+def _host_tensors(sources: Sequence[Array], targets: Sequence[Array]) -> Tensors:
+    """Return a table of arrays; what kernels cannot read or write in place is copied."""
+    for source in sources:
+        _headers.recognize(source.dtype)
     buffers = [_array.buffer_for(target) for target in targets]
-    numbers = tuple(
-        _array.numbers_of(each.values, buffer)
-        for each, buffer in zip(operands, buffers, strict=True)
-    )
+    numbers = tuple(map(_array.numbers_of, sources, buffers))
     tensors = _table_of_views(numbers, tuple(_array.flat(buffer) for buffer in buffers))
     if all(buffer is target for buffer, target in zip(buffers, targets, strict=True)):
         return tensors
@@ -165,20 +210,25 @@ def named_tensors(t_list: object, argument: str = "t_list") -> list[tuple[str, A
     return [(f"{argument}[{i}]", t) for i, t in enumerate(t_list)]
 
 
-def tensors_to_read(t_list: object) -> Tensors:
+def tensors_to_read(t_list: object) -> Tensors | CudaTensors:
     if type(t_list) is list or type(t_list) is tuple:
         tensors = _read_headers(tuple(t_list), None, _headers.TENSORS)
         if tensors is not None:
             return tensors
-    arrays = [
-        check_lengths(t, name)[0] if isinstance(t, IndexedSlices) else _array.as_array(t, name)
-        for name, t in named_tensors(t_list)
-        if t is not None
-    ]
+    named = [(name, _values_of(t, name)) for name, t in named_tensors(t_list) if t is not None]
+    if named:
+        _array.check_one_place(named)
+    arrays: list[Any] = [array for _, array in named]
+    if arrays and isinstance(arrays[0], CudaArray):
+        return _cuda_tensors(arrays, arrays)
     for array in arrays:
         _headers.recognize(array.dtype)
     views = tuple([_array.flat(array) for array in arrays])
     return _table_of_views(views, views)
+
+
+def _values_of(t: object, name: str) -> Tensor:
+    return check_lengths(t, name)[0] if isinstance(t, IndexedSlices) else _array.as_tensor(t, name)
 
 
 def _plain_targets(t_list: Any, out: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]] | None:
@@ -197,7 +247,7 @@ def _plain_targets(t_list: Any, out: Any) -> tuple[tuple[Any, ...], tuple[Any, .
     return None
 
 
-def tensors_to_write(t_list: Any, out: Any) -> tuple[Tensors, list[Any]]:
+def tensors_to_write(t_list: Any, out: Any) -> tuple[Tensors | CudaTensors, list[Any]]:
     """Return tensors to be written to `out`, or to new arrays, and the list of results."""
     plain = _plain_targets(t_list, out)
     if plain is not None:
@@ -207,7 +257,7 @@ def tensors_to_write(t_list: Any, out: Any) -> tuple[Tensors, list[Any]]:
     return _checked_to_write(t_list, out)
 
 
-def _checked_to_write(t_list: Any, out: Any) -> tuple[Tensors, list[Any]]:
+def _checked_to_write(t_list: Any, out: Any) -> tuple[Tensors | CudaTensors, list[Any]]:
     operands = _operands(t_list, out)
     present = [each for each in operands if each is not None]
     if out is not None:
@@ -217,12 +267,14 @@ def _checked_to_write(t_list: Any, out: Any) -> tuple[Tensors, list[Any]]:
     return tensors_of(present), [None if each is None else each.result for each in operands]
 
 
-def clip_list(t_list: Any, out: Any, limit: float, only_finite: bool) -> tuple[Norm, list[Any]]:
+def clip_list(
+    t_list: Any, out: Any, limit: float, nonfinite: str
+) -> tuple[Norm | CudaNorm, list[Any]]:
     """Clip tensors by their common norm; return it, and the list of results."""
     plain = _plain_targets(t_list, out)
     if plain is None or not _headers.can_be_read():
         tensors, results = _checked_to_write(t_list, out)
-        return tensors.clip(limit, only_finite), results
+        return tensors.clip(limit, nonfinite), results
     items, targets = plain
     table = _new_table(len(items))
     root, exponent, is_done, chunks, size = clip_arrays(
@@ -232,7 +284,7 @@ def clip_list(t_list: Any, out: Any, limit: float, only_finite: bool) -> tuple[N
         _headers.LAYOUT,
         _headers.TENSORS,
         limit,
-        only_finite,
+        nonfinite != "propagate",
         _threads.SERIAL_SIZE,
     )
     if is_done:
@@ -241,14 +293,29 @@ def clip_list(t_list: Any, out: Any, limit: float, only_finite: bool) -> tuple[N
         tensors, results = _checked_to_write(t_list, out)
     else:
         tensors, results = Tensors(table, chunks, size, plain), list(targets)
-    return tensors.clip(limit, only_finite), results
+    return tensors.clip(limit, nonfinite), results
 
 
 def _operands(t_list: Any, out: Any) -> list[Operand | None]:
     """Check all tensors and their targets; None where an entry is None."""
     named = named_tensors(t_list)
     if out is None:
-        return [None if t is None else operand(t, None, name) for name, t in named]
+        operands = [None if t is None else operand(t, None, name) for name, t in named]
+    else:
+        operands = _operands_with_targets(t_list, named, out)
+    present = [
+        (name, each.values)
+        for (name, _), each in zip(named, operands, strict=True)
+        if each is not None
+    ]
+    if present:
+        _array.check_one_place(present)
+    return operands
+
+
+def _operands_with_targets(
+    t_list: Any, named: list[tuple[str, Any]], out: Any
+) -> list[Operand | None]:
     named_targets = named_tensors(out, "out")
     if _keys(out) != _keys(t_list) or len(named_targets) != len(named):
         raise ValueError(

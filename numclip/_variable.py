@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 import threading
@@ -11,8 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
-from numclip import _array
+from numclip import _array, _cuda_array
 from numclip._array import Array
+from numclip._cuda_array import CudaArray, cuda_array
 from numclip._slices import IndexedSlices
 
 
@@ -86,6 +88,9 @@ class Variable:
 
     Notes
     -----
+    An array on a CUDA device stays there; optimizers update it there, by gradients that come from
+    elsewhere. Arithmetic with it is that of its library, and none of it is recorded.
+
     Arithmetic, ``@`` and indexing work as on arrays, functions of `autograd.numpy` as on arrays
     that are differentiated. Plain NumPy functions take it too, but raise TypeError while its
     gradient is being computed, as the gradient would be lost in them. Comparison with ``==`` and
@@ -106,7 +111,7 @@ class Variable:
     array([3., 4.])
     """
 
-    __slots__ = ("__weakref__", "array", "name", "trainable")
+    __slots__ = ("__weakref__", "_dtype", "array", "name", "trainable")
 
     # Above that of autograd's boxes (100), so that `array * variable` is left to __rmul__.
     __array_priority__ = 1000.0
@@ -116,15 +121,16 @@ class Variable:
             initial_value = np.array(initial_value)
         if isinstance(initial_value, IndexedSlices):
             raise TypeError("`initial_value` must be dense, got IndexedSlices")
-        array = _array.as_array(
+        array = _array.as_tensor(
             initial_value,
             "initial_value",
             lambda dtype: _array.is_inexact(dtype) or _array.is_integer(dtype),
             f"{_array.INEXACT}, or integers",
         )
-        if not array.flags.writeable:
+        if not isinstance(array, CudaArray) and not array.flags.writeable:
             raise ValueError("`initial_value` must be writable, got a read-only array")
-        self.array: Array = array
+        self.array: Any = _array.raw(array)
+        self._dtype = array.dtype
         self.trainable = trainable
         self.name = name
 
@@ -159,12 +165,17 @@ class Variable:
         >>> nc.Variable([0.0, 0.0]).assign([1.0, 2.0]).value
         array([1., 2.])
         """
-        new = _array.as_array(value, "value", lambda dtype: dtype.kind != "O", "an array")
-        if new.shape != self.array.shape:
-            raise ValueError(f"`value` must be of shape {self.array.shape}, got {new.shape}")
-        if not np.can_cast(new.dtype, self.array.dtype, "same_kind"):
-            raise TypeError(f"`value` must be {self.array.dtype}, got {_array.describe(value)}")
-        np.copyto(self.array, new, casting="same_kind")
+        target = cuda_array(self.array, "self")
+        take: Any = _array.as_array if target is None else _array.as_tensor
+        new = take(value, "value", lambda dtype: dtype.kind != "O", "an array")
+        if new.shape != self.shape:
+            raise ValueError(f"`value` must be of shape {self.shape}, got {new.shape}")
+        if not np.can_cast(new.dtype, self.dtype, "same_kind"):
+            raise TypeError(f"`value` must be {self.dtype}, got {_array.describe(value)}")
+        if target is None:
+            np.copyto(self.array, new, casting="same_kind")
+        else:
+            _assign_on_device(target, new)
         return self
 
     @property
@@ -175,17 +186,17 @@ class Variable:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Dtype of the array."""
-        return self.array.dtype
+        return self._dtype
 
     @property
     def ndim(self) -> int:
         """Number of dimensions of the array."""
-        return self.array.ndim
+        return len(self.array.shape)
 
     @property
     def size(self) -> int:
         """Number of elements of the array."""
-        return self.array.size
+        return math.prod(self.array.shape)
 
     @property
     def T(self) -> Any:
@@ -252,6 +263,17 @@ class Variable:
     def __repr__(self) -> str:
         name = "" if self.name is None else f"name={self.name!r}, "
         return f"Variable({name}shape={self.shape}, dtype={self.dtype})"
+
+
+def _assign_on_device(target: CudaArray, new: _array.Tensor) -> None:
+    """Copy an array of the host, or one of the same dtype and device."""
+    if not isinstance(new, CudaArray):
+        numbers = np.ascontiguousarray(new, target.dtype)
+        new = _cuda_array.upload(numbers, target)._replace(dtype=target.dtype, shape=target.shape)
+    if new.dtype != target.dtype:
+        raise TypeError(f"`value` must be {target.dtype}, got {new.dtype}")
+    _array.check_one_place([("self", target), ("value", new)])
+    _cuda_array.copy(new, target)
 
 
 def trainable_variables(

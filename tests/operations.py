@@ -179,7 +179,7 @@ def rounded(values: Any, dtype: Dtype) -> Array:
 
 def column_bounds(x: Array, limit: float) -> tuple[Array, Array]:
     """Return bounds that cross in every third column, where the minimum wins."""
-    crossed = np.arange(x.shape[-1]) % 3 == 0
+    crossed = np.arange(tuple(x.shape)[-1]) % 3 == 0
     return np.where(crossed, limit / 2, -limit), np.where(crossed, -limit / 2, limit)
 
 

@@ -110,8 +110,8 @@ def test_nowhere_to_write_the_cache(sources: Path, tmp_path: Path) -> None:
 
 
 def test_without_numbas_private_stamp_nothing_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not _compile._stamp_cache(SimpleNamespace())
-    monkeypatch.setattr(_compile, "_stamp_cache", lambda dispatcher: False)
+    assert not _compile.stamp_cache(SimpleNamespace())
+    monkeypatch.setattr(_compile, "stamp_cache", lambda dispatcher: False)
     kernel: Any = _compile.kernel(_double)
     assert kernel(2.0) == 4.0
     assert kernel.stats.cache_path is None

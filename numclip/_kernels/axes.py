@@ -6,12 +6,23 @@ any array; else it is a column.
 
 import math
 
+import numpy as np
+
 from numclip._compile import kernel, parallel_kernel, prange, rule, subkernel
+from numclip._compile_cuda import WARP, cuda, cuda_kernel
 from numclip._kernels.columns import COLUMNS, Block, clip_columns
-from numclip._kernels.elementwise import Copy, Scale, ScaleInSteps, map_array
+from numclip._kernels.elementwise import Copy, Scale, ScaleInSteps, map_array, map_array_cuda
 from numclip._kernels.factor import clip_factor, slack_of
-from numclip._kernels.norm import sum_squares
-from numclip._kernels.table import chunks_of
+from numclip._kernels.half import is_double
+from numclip._kernels.memory import numbers_at
+from numclip._kernels.norm import (
+    LANES_BYTES,
+    add_sums_cuda,
+    rescued_sum_cuda,
+    sum_squares,
+    sum_squares_cuda,
+)
+from numclip._kernels.table import CHUNK, chunks_of
 
 
 @subkernel
@@ -64,3 +75,41 @@ def clip_slices_parallel(source, limits, target, parts):
     units = slices_of(source.shape)
     for part in prange(parts):
         clip_slices(source, limits, target, part * units // parts, (part + 1) * units // parts)
+
+
+_FLOAT64 = np.float64(0)
+_SUMS = np.dtype(np.float64)
+
+
+@cuda_kernel(WARP, LANES_BYTES)
+def clip_rows_cuda(like, itemsize, source, limits_address, target, rows, size, sums_address, slack):
+    """Bring the norms of all rows to their limits; `sums` has room for their chunks."""
+    chunks = chunks_of(size)
+    limits = numbers_at(limits_address, rows, _FLOAT64)
+    sums = numbers_at(sums_address, rows * chunks if chunks > 1 else 0, _FLOAT64)
+    lanes = cuda.shared.array(0, _SUMS)
+    for row in range(cuda.blockIdx.x, rows, cuda.gridDim.x):
+        begin, end = source + row * size * itemsize, target + row * size * itemsize
+        numbers, first_sum = numbers_at(begin, size, like), row * chunks
+        total = 0.0
+        for chunk in range(chunks):
+            first = chunk * CHUNK
+            last = min(first + CHUNK, size)
+            total = sum_squares_cuda(numbers, first, last, begin % 16 == 0, lanes)
+            if cuda.threadIdx.x == 0 and chunks > 1:
+                sums[first_sum + chunk] = total
+        cuda.syncthreads()
+        if chunks > 1:
+            total = add_sums_cuda(sums, first_sum, chunks, lanes)
+        total, exponent = rescued_sum_cuda(numbers, 0, 1, size, total, sums, first_sum, lanes)
+        factor, power = clip_factor(
+            math.sqrt(total), exponent, limits[row], slack, not is_double(like)
+        )
+        if power != 0:
+            steps = ScaleInSteps(factor, power, factor, power)
+            map_array_cuda(steps, like, begin, end, size, 0, chunks)
+        elif factor != 1.0:
+            map_array_cuda(Scale(factor, factor), like, begin, end, size, 0, chunks)
+        elif source != target:
+            map_array_cuda(Copy(), like, begin, end, size, 0, chunks)
+        cuda.syncthreads()

@@ -5,10 +5,38 @@ import math
 import numpy as np
 
 from numclip._compile import kernel, locked_kernel, parallel_kernel, prange, rule, subkernel
-from numclip._kernels.elementwise import Scale, copy_chunks, map_chunks
+from numclip._compile_cuda import cuda, cuda_function, cuda_kernel
+from numclip._kernels.elementwise import (
+    MAP_THREADS,
+    Copy,
+    Scale,
+    ScaleInSteps,
+    Zero,
+    copy_chunks,
+    map_array_cuda,
+    map_chunks,
+)
 from numclip._kernels.factor import clip_factor, slack_of
-from numclip._kernels.norm import norm_of_sums, norm_of_table, sum_chunks
-from numclip._kernels.table import SIZE, SOURCE, TARGET, fill_table
+from numclip._kernels.memory import numbers_at, table_at
+from numclip._kernels.norm import (
+    LANES_BYTES,
+    norm_of_pieces_cuda,
+    norm_of_sums,
+    norm_of_table,
+    part_of,
+    sum_chunks,
+)
+from numclip._kernels.power import times_power_of_two
+from numclip._kernels.table import (
+    FIRST_CHUNK,
+    KIND,
+    SIZE,
+    SOURCE,
+    TARGET,
+    entry,
+    fill_table,
+    row_of,
+)
 
 _UNDONE, _LEAVE, _COPY, _SCALE = range(4)
 
@@ -103,3 +131,104 @@ def clip_arrays(table, items, targets, layout, descriptors, limit, only_finite, 
         return 0.0, 0, False, chunks, size
     root, exponent, is_done = clip_table(table, chunks, limit, only_finite)
     return root, exponent, is_done, chunks, size
+
+
+# What a norm comes to, in a GPU's memory: numbers of float64.
+ROOT, EXPONENT, SINGLE, SINGLE_POWER, DOUBLE, DOUBLE_POWER, STATE = range(7)
+
+# Rows of a table that a block reads at once.
+_FINISH_THREADS = 128
+
+_INT64, _FLOAT64 = np.int64(0), np.float64(0)
+_SUMS = np.dtype(np.float64)
+
+
+@cuda_function
+def _store_state(state, root, exponent, limit, slack):
+    single, single_power = clip_factor(root, exponent, limit, slack, True)
+    double, double_power = clip_factor(root, exponent, limit, slack, False)
+    state[ROOT], state[EXPONENT] = root, exponent
+    state[SINGLE], state[SINGLE_POWER] = single, single_power
+    state[DOUBLE], state[DOUBLE_POWER] = double, double_power
+
+
+@cuda_kernel(_FINISH_THREADS, LANES_BYTES)
+def finish_norm_cuda(
+    table_address,
+    rows,
+    pieces,
+    pieces_address,
+    larger_address,
+    larger_count,
+    totals_address,
+    exponents_address,
+    has_exponents,
+    norm_address,
+    state_address,
+    limit,
+    slack,
+    shift,
+):
+    """Store the norm of all tensors, and what brings it to the limit.
+
+    The norm that the limit applies to is smaller by 2**shift.
+    """
+    table = table_at(table_address, rows)
+    root, exponent = norm_of_pieces_cuda(
+        table,
+        rows,
+        numbers_at(pieces_address, pieces, _FLOAT64),
+        numbers_at(larger_address, larger_count, _INT64),
+        larger_count,
+        numbers_at(totals_address, rows, _FLOAT64),
+        numbers_at(exponents_address, rows if has_exponents else 0, _INT64),
+        has_exponents,
+        cuda.shared.array(0, _SUMS),
+    )
+    if cuda.threadIdx.x == 0:
+        norm = numbers_at(norm_address, 1, _FLOAT64)
+        norm[0] = times_power_of_two(root, exponent) if exponent != 0 else root
+        state = numbers_at(state_address, STATE, _FLOAT64)
+        _store_state(state, root, exponent - shift, limit, slack)
+
+
+@cuda_kernel()
+def take_norm_cuda(like, norm_address, state_address, limit, slack):
+    """Store what brings a norm that is known to the limit."""
+    if cuda.threadIdx.x == 0 and cuda.blockIdx.x == 0:
+        norm = numbers_at(norm_address, 1, like)
+        state = numbers_at(state_address, STATE, _FLOAT64)
+        _store_state(state, np.float64(norm[0]), 0, limit, slack)
+
+
+@cuda_kernel(MAP_THREADS)
+def scale_chunks_cuda(like, kind, table_address, rows, chunks, state_address, zeros):
+    """Write what the stored factors make of each number of the tensors of one kind.
+
+    With `zeros`, a norm that is not finite makes zeros.
+    """
+    table = table_at(table_address, rows)
+    state = numbers_at(state_address, STATE, _FLOAT64)
+    single, single_power = state[SINGLE], int(state[SINGLE_POWER])
+    double, double_power = state[DOUBLE], int(state[DOUBLE_POWER])
+    in_steps = single_power != 0 or double_power != 0
+    first, last = part_of(cuda.blockIdx.x, cuda.gridDim.x, chunks)
+    row = row_of(table, rows, last - 1, FIRST_CHUNK)
+    while first < last:
+        start, size = entry(table, row, FIRST_CHUNK), entry(table, row, SIZE)
+        source, target = entry(table, row, SOURCE), entry(table, row, TARGET)
+        if entry(table, row, KIND) == kind:
+            begin, end = max(first - start, 0), last - start
+            if zeros and not math.isfinite(state[ROOT]):
+                map_array_cuda(Zero(), like, source, target, size, begin, end)
+            elif single == 1.0:
+                if source != target:
+                    map_array_cuda(Copy(), like, source, target, size, begin, end)
+            elif in_steps:
+                steps = ScaleInSteps(single, single_power, double, double_power)
+                map_array_cuda(steps, like, source, target, size, begin, end)
+            else:
+                scale = Scale(single, double)
+                map_array_cuda(scale, like, source, target, size, begin, end)
+        last = min(last, start)
+        row -= 1

@@ -11,12 +11,22 @@ from typing import NamedTuple
 import numpy as np
 
 from numclip._compile import pointer_to, rule, subkernel
+from numclip._compile_cuda import cuda, cuda_function, cuda_kernel
 from numclip._kernels.ahead import prefetch
 from numclip._kernels.elementwise import Copy, Scale, ScaleInSteps, mapped
 from numclip._kernels.factor import clip_factor, slack_of
-from numclip._kernels.half import widen
+from numclip._kernels.half import is_double, widen
 from numclip._kernels.lanes import LANES, new_row, no_lanes, plus_squares, store_lanes
-from numclip._kernels.norm import add_sums, fits, readable, rescued_sum
+from numclip._kernels.memory import numbers_at
+from numclip._kernels.norm import (
+    add_sums,
+    add_sums_cuda,
+    fits,
+    readable,
+    rescued_sum,
+    rescued_sum_cuda,
+    squared,
+)
 from numclip._kernels.table import CHUNK, chunks_of
 
 # Columns of a block: as many as there are sums in registers.
@@ -32,6 +42,13 @@ class Block(NamedTuple):
     columns: int
     rows: int
     stride: int
+
+
+@rule
+def scaled_by(stored, factor, power):
+    if power == 0:
+        return mapped(Scale(factor, factor), stored)
+    return mapped(ScaleInSteps(factor, power, factor, power), stored)
 
 
 @rule
@@ -136,8 +153,7 @@ def _scale_in_steps(source, target, block, factors, powers):
     for row in range(block.rows):
         start = block.start + row * block.stride
         for i in range(block.columns):
-            steps = ScaleInSteps(factors[i], powers[i], factors[i], powers[i])
-            target[start + i] = mapped(steps, source[start + i])
+            target[start + i] = scaled_by(source[start + i], factors[i], powers[i])
 
 
 @subkernel
@@ -156,3 +172,97 @@ def clip_columns(source, limits, target, block):
         _scale(source, target, block, factors)
     else:
         _scale_in_steps(source, target, block, factors, powers)
+
+
+# On a GPU a block takes as many columns as a warp reads at once, and has room for their lanes,
+# sums, factors and powers.
+CUDA_COLUMNS = 32
+_TOTALS, _FACTORS, _POWERS = [(LANES + i) * CUDA_COLUMNS for i in range(3)]
+_ROOM = (LANES + 3) * CUDA_COLUMNS
+_COLUMN_THREADS = 256
+_FLOAT64 = np.float64(0)
+_SUMS = np.dtype(np.float64)
+
+
+@cuda_function
+def _sum_squares_of_columns_cuda(numbers, block, first, last, room):
+    """Sum the squares of each column, of some rows, and leave the sums in the first lane."""
+    used = _power_of_two_from(min(last - first, LANES))
+    for i in range(cuda.threadIdx.x, used * CUDA_COLUMNS, cuda.blockDim.x):
+        lane, column = i // CUDA_COLUMNS, i % CUDA_COLUMNS
+        total = 0.0
+        if column < block.columns:
+            for row in range(first + lane, last, LANES):
+                total += squared(numbers[block.start + row * block.stride + column])
+        room[i] = total
+    while used > 1:
+        used //= 2
+        cuda.syncthreads()
+        for i in range(cuda.threadIdx.x, used * CUDA_COLUMNS, cuda.blockDim.x):
+            room[i] += room[used * CUDA_COLUMNS + i]
+    cuda.syncthreads()
+
+
+@cuda_function
+def _sums_of_squares_cuda(numbers, block, sums, first_sum, room):
+    """Leave the sum of squares of each column where `_TOTALS` says."""
+    chunks = chunks_of(block.rows)
+    for chunk in range(chunks):
+        last = min((chunk + 1) * CHUNK, block.rows)
+        _sum_squares_of_columns_cuda(numbers, block, chunk * CHUNK, last, room)
+        for column in range(cuda.threadIdx.x, block.columns, cuda.blockDim.x):
+            if chunks == 1:
+                room[_TOTALS + column] = room[column]
+            else:
+                sums[first_sum + column * chunks + chunk] = room[column]
+        cuda.syncthreads()
+    if chunks > 1:
+        for column in range(block.columns):
+            total = add_sums_cuda(sums, first_sum + column * chunks, chunks, room)
+            if cuda.threadIdx.x == 0:
+                room[_TOTALS + column] = total
+        cuda.syncthreads()
+
+
+@cuda_kernel(_COLUMN_THREADS, _ROOM * _SUMS.itemsize)
+def clip_columns_cuda(
+    like, source, limits_address, target, outer, reduced, inner, sums_address, slack
+):
+    """Bring the norms of all columns to their limits; `sums` has room for their chunks."""
+    size, chunks = outer * reduced * inner, chunks_of(reduced)
+    numbers, results = numbers_at(source, size, like), numbers_at(target, size, like)
+    limits = numbers_at(limits_address, outer * inner, _FLOAT64)
+    sums = numbers_at(sums_address, outer * inner * chunks if chunks > 1 else 0, _FLOAT64)
+    room = cuda.shared.array(0, _SUMS)
+    blocks = (inner + CUDA_COLUMNS - 1) // CUDA_COLUMNS
+    for unit in range(cuda.blockIdx.x, outer * blocks, cuda.gridDim.x):
+        place, left = unit // blocks, unit % blocks * CUDA_COLUMNS
+        columns = min(CUDA_COLUMNS, inner - left)
+        block = Block(place * reduced * inner + left, columns, reduced, inner)
+        first = place * inner + left
+        _sums_of_squares_cuda(numbers, block, sums, first * chunks, room)
+        for column in range(columns):
+            total, exponent = rescued_sum_cuda(
+                numbers,
+                block.start + column,
+                inner,
+                reduced,
+                room[_TOTALS + column],
+                sums,
+                (first + column) * chunks,
+                room,
+            )
+            if cuda.threadIdx.x == 0:
+                factor, power = clip_factor(
+                    math.sqrt(total), exponent, limits[first + column], slack, not is_double(like)
+                )
+                room[_FACTORS + column], room[_POWERS + column] = factor, power
+        cuda.syncthreads()
+        for i in range(cuda.threadIdx.x, reduced * CUDA_COLUMNS, cuda.blockDim.x):
+            row, column = i // CUDA_COLUMNS, i % CUDA_COLUMNS
+            if column < columns:
+                position = block.start + row * inner + column
+                results[position] = scaled_by(
+                    numbers[position], room[_FACTORS + column], int(room[_POWERS + column])
+                )
+        cuda.syncthreads()

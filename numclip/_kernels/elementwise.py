@@ -17,10 +17,12 @@ from numclip._compile import (
     prange,
     rule,
     subkernel,
-    types,
 )
+from numclip._compile_cuda import cuda, cuda_function, cuda_kernel
 from numclip._kernels.ahead import STEP, read_ahead
-from numclip._kernels.half import narrow, truncate, widen
+from numclip._kernels.half import is_double, narrow, truncate, widen
+from numclip._kernels.memory import load_4, numbers_at, store_4, table_at
+from numclip._kernels.norm import part_of
 from numclip._kernels.power import times_power_of_two
 from numclip._kernels.stream import BLOCK, end_stream, is_large, new_block, next_line, stream
 from numclip._kernels.table import (
@@ -35,6 +37,7 @@ from numclip._kernels.table import (
     SIZE,
     SOURCE,
     TARGET,
+    entry,
     row_of,
 )
 
@@ -52,6 +55,10 @@ _SMALLEST_NORMAL, _SMALLEST_SUBNORMAL = 2.0**-1022, 2.0**-1074
 
 class Copy(NamedTuple):
     """Keep each bit."""
+
+
+class Zero(NamedTuple):
+    """Make zero."""
 
 
 class Bounds(NamedTuple):
@@ -81,16 +88,6 @@ class ScaleInSteps(NamedTuple):
     double_power: int
 
 
-def is_single(value):
-    return isinstance(value, np.float32)
-
-
-@overload(is_single)
-def _is_single(value):
-    single = value == types.float32
-    return lambda value: single
-
-
 @rule
 def _minimum(a, b):
     return a if a < b or a != a else b
@@ -102,25 +99,33 @@ def _maximum(a, b):
 
 
 @rule
+def between(value, lowest, highest):
+    # The minimum first, as in TensorFlow: of crossed bounds, the lower one wins.
+    return _maximum(_minimum(value, highest), lowest)
+
+
+@rule
 def _copied(operation, stored):
     return stored
 
 
 @rule
+def _zeroed(operation, stored):
+    return type(stored)(0)
+
+
+@rule
 def _bounded(operation, stored):
-    # The minimum first, as in TensorFlow: of crossed bounds, the lower one wins.
     value = widen(stored)
     kind = type(value)
-    return narrow(
-        _maximum(_minimum(value, kind(operation.highest)), kind(operation.lowest)), stored
-    )
+    return narrow(between(value, kind(operation.lowest), kind(operation.highest)), stored)
 
 
 @rule
 def _scaled(operation, stored):
     value = widen(stored)
     kind = type(value)
-    factor = operation.single if is_single(value) else operation.double
+    factor = operation.double if is_double(stored) else operation.single
     return truncate(value * kind(factor), stored)
 
 
@@ -136,7 +141,7 @@ def _times_power_toward_zero(value, power):
 @rule
 def _scaled_in_steps(operation, stored):
     value = widen(stored)
-    if is_single(value):
+    if not is_double(stored):
         product = np.float64(value) * operation.single
         scaled = times_power_of_two(product, operation.single_power)
         is_normal = abs(scaled) >= _SMALLEST_NORMAL_SINGLE
@@ -145,7 +150,13 @@ def _scaled_in_steps(operation, stored):
     return truncate(_times_power_toward_zero(product, operation.double_power), stored)
 
 
-_RULES = {Copy: _copied, Bounds: _bounded, Scale: _scaled, ScaleInSteps: _scaled_in_steps}
+_RULES = {
+    Copy: _copied,
+    Zero: _zeroed,
+    Bounds: _bounded,
+    Scale: _scaled,
+    ScaleInSteps: _scaled_in_steps,
+}
 
 
 def mapped(operation, stored):
@@ -217,7 +228,7 @@ def map_array(operation, source, target, first, last, large):
 def map_chunks(operation, table, first, last):
     """Apply an operation to these chunks of the whole table, the last tensor first."""
     large = is_large(table)
-    row = row_of(table, last - 1)
+    row = row_of(table, table.shape[0], last - 1, FIRST_CHUNK)
     while first < last:
         start, size, kind = table[row, FIRST_CHUNK], table[row, SIZE], table[row, KIND]
         source, target = table[row, SOURCE], table[row, TARGET]
@@ -247,7 +258,7 @@ def map_chunks_parallel(operation, table, chunks, parts):
 @kernel
 def copy_chunks(table, first, last):
     """Copy these chunks of the whole table to their targets, to the bit."""
-    row = row_of(table, last - 1)
+    row = row_of(table, table.shape[0], last - 1, FIRST_CHUNK)
     large = is_large(table)
     while first < last:
         start = table[row, FIRST_CHUNK]
@@ -265,3 +276,47 @@ def copy_chunks(table, first, last):
 def copy_chunks_parallel(table, chunks, parts):
     for part in prange(parts):
         copy_chunks(table, part * chunks // parts, (part + 1) * chunks // parts)
+
+
+# Threads of a block, which share a chunk; without a barrier, more of them keep more loads going.
+MAP_THREADS = 256
+
+
+@cuda_function
+def map_array_cuda(operation, like, source, target, size, first, last):
+    """Apply an operation to these chunks of an array, the last one first."""
+    numbers, results = numbers_at(source, size, like), numbers_at(target, size, like)
+    in_vectors = source % 16 == 0 and target % 16 == 0
+    for chunk in range(last - 1, first - 1, -1):
+        begin, end = chunk * CHUNK, min((chunk + 1) * CHUNK, size)
+        if in_vectors:
+            stop = begin + (end - begin) // 4 * 4
+            for i in range(begin + 4 * cuda.threadIdx.x, stop, 4 * cuda.blockDim.x):
+                a, b, c, d = load_4(numbers, i)
+                store_4(
+                    results,
+                    i,
+                    mapped(operation, a),
+                    mapped(operation, b),
+                    mapped(operation, c),
+                    mapped(operation, d),
+                )
+            begin = stop
+        for i in range(begin + cuda.threadIdx.x, end, cuda.blockDim.x):
+            results[i] = mapped(operation, numbers[i])
+
+
+@cuda_kernel(MAP_THREADS)
+def map_chunks_cuda(operation, like, kind, table_address, rows, chunks):
+    """Apply an operation to the tensors of one kind."""
+    table = table_at(table_address, rows)
+    first, last = part_of(cuda.blockIdx.x, cuda.gridDim.x, chunks)
+    row = row_of(table, rows, last - 1, FIRST_CHUNK)
+    while first < last:
+        start, size = entry(table, row, FIRST_CHUNK), entry(table, row, SIZE)
+        if entry(table, row, KIND) == kind:
+            source, target = entry(table, row, SOURCE), entry(table, row, TARGET)
+            begin, end = max(first - start, 0), last - start
+            map_array_cuda(operation, like, source, target, size, begin, end)
+        last = min(last, start)
+        row -= 1

@@ -96,6 +96,17 @@ def _narrow_bfloat16(value):
     return np.int16(np.uint16(rounded >> np.uint32(16)))
 
 
+def is_double(stored):
+    """Tell whether a stored number is computed with in float64, and not in float32."""
+    return isinstance(stored, np.float64)
+
+
+@overload(is_double)
+def _is_double(stored):
+    double = stored == types.float64
+    return lambda stored: double
+
+
 def widen(stored):
     if isinstance(stored, np.uint16):
         return _widen_float16(stored)

@@ -8,6 +8,7 @@ additions, and so each bit of a sum, is the same on all of them.
 from typing import Any
 
 from numclip._compile import cgutils, intrinsic, ir, models, register_model, types
+from numclip._compile_cuda import cuda, cuda_function
 from numclip._kernels.ahead import generate_read_ahead
 
 LANES = 128
@@ -168,3 +169,18 @@ def _tree(builder: Any, sums: list[Any]) -> Any:
         half = len(sums) // 2
         sums = [builder.fadd(a, b) for a, b in zip(sums[:half], sums[half:], strict=True)]
     return sums[0]
+
+
+@cuda_function
+def sum_of_lanes_cuda(lanes):
+    """Add the lanes, which a block's threads have stored, in the same tree."""
+    used = LANES
+    while used > 1:
+        used //= 2
+        cuda.syncthreads()
+        for lane in range(cuda.threadIdx.x, used, cuda.blockDim.x):
+            lanes[lane] += lanes[lane + used]
+    cuda.syncthreads()
+    total = lanes[0]
+    cuda.syncthreads()
+    return total

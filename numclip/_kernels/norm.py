@@ -22,8 +22,9 @@ from numclip._compile import (
     rule,
     subkernel,
 )
+from numclip._compile_cuda import WARP, cuda, cuda_function, cuda_kernel
 from numclip._kernels.ahead import read_ahead
-from numclip._kernels.half import widen
+from numclip._kernels.half import is_double, widen
 from numclip._kernels.lanes import (
     LANES,
     new_row,
@@ -31,12 +32,15 @@ from numclip._kernels.lanes import (
     plus_numbers,
     plus_squares,
     sum_of_lanes,
+    sum_of_lanes_cuda,
 )
+from numclip._kernels.memory import load_4, numbers_at, table_at
 from numclip._kernels.power import times_power_of_two
 from numclip._kernels.table import (
     BFLOAT16,
     CHUNK,
     FIRST_CHUNK,
+    FIRST_PIECE,
     FLOAT16,
     FLOAT32,
     FLOAT64,
@@ -44,8 +48,17 @@ from numclip._kernels.table import (
     SIZE,
     SOURCE,
     chunks_of,
+    entry,
     row_of,
 )
+
+# For kernels on a GPU: the type of sums, and the room that a block has for its lanes.
+_SUM, _EXPONENT = np.float64(0), np.int64(0)
+_SUMS = np.dtype(np.float64)
+LANES_BYTES = LANES * _SUMS.itemsize
+
+# Below the exponent of any float64.
+_NO_EXPONENT = -(1 << 20)
 
 # Inside these bounds no sum of fewer than 2**63 numbers overflows, and what underflowed in it is
 # less than 2**-100 of it.
@@ -119,14 +132,28 @@ def _sum_squares_of_chunks(x, first, last, sums, where):
         sums[where + chunk] = _sum_squares(numbers, start, min(start + CHUNK, x.size))
 
 
+@rule
+def _larger(largest, stored):
+    return max(largest, abs(np.float64(widen(stored))))
+
+
 @subkernel
 def _largest_magnitude(x):
     largest = 0.0
     for i in range(x.size):
-        magnitude = abs(np.float64(widen(x[i])))
-        if magnitude > largest:
-            largest = magnitude
+        largest = _larger(largest, x[i])
     return largest
+
+
+@rule
+def _exponent_of(largest):
+    """Return the power of two to divide numbers by; zero where that would not help."""
+    return 0 if largest == 0.0 or math.isinf(largest) else math.frexp(largest)[1]
+
+
+@rule
+def _scaled(stored, exponent):
+    return times_power_of_two(np.float64(widen(stored)), -exponent)
 
 
 @subkernel
@@ -136,15 +163,20 @@ def _sum_scaled_squares(x, exponent):
     for chunk in range(sums.size):
         numbers = x[chunk * CHUNK : (chunk + 1) * CHUNK]
         for i in range(numbers.size):
-            scaled[i] = times_power_of_two(np.float64(widen(numbers[i])), -exponent)
+            scaled[i] = _scaled(numbers[i], exponent)
         sums[chunk] = _sum_squares(pointer_to(scaled), 0, numbers.size)
     return add_sums(sums)
 
 
 @rule
+def _is_in_range(total):
+    return _SMALLEST_SUM <= total <= _LARGEST_SUM or math.isnan(total)
+
+
+@rule
 def fits(x, total):
     """Tell whether nothing was lost in a sum of squares by overflow or underflow."""
-    return x.itemsize < 8 or _SMALLEST_SUM <= total <= _LARGEST_SUM or math.isnan(total)
+    return x.itemsize < 8 or _is_in_range(total)
 
 
 @subkernel
@@ -152,11 +184,8 @@ def rescued_sum(x, total):
     """Return the sum of squares as `sum` and `exponent`, for `sum * 4**exponent`."""
     if fits(x, total):
         return total, 0
-    largest = _largest_magnitude(x)
-    if largest == 0.0 or math.isinf(largest):
-        return total, 0
-    exponent = math.frexp(largest)[1]
-    return _sum_scaled_squares(x, exponent), exponent
+    exponent = _exponent_of(_largest_magnitude(x))
+    return (_sum_scaled_squares(x, exponent), exponent) if exponent != 0 else (total, 0)
 
 
 @subkernel
@@ -169,25 +198,34 @@ def sum_squares(x):
     return rescued_sum(x, add_sums(sums))
 
 
+@rule
+def _larger_exponent(exponent, total, other):
+    return max(exponent, other) if total != 0.0 else exponent
+
+
+@rule
+def _aligned(total, exponent, common):
+    """Return a sum of squares that has an exponent of its own as one that has the common one."""
+    if exponent == common or total == 0.0:
+        return total
+    return times_power_of_two(total, 2 * (exponent - common))
+
+
 @subkernel
 def add_squares(sums, exponents):
     """Combine the sums of squares of tensors, in place, into the norm of them all."""
-    exponent = 0
-    found = False
+    exponent = _NO_EXPONENT
     for i in range(sums.size):
-        if sums[i] != 0.0 and (not found or exponents[i] > exponent):
-            exponent = exponents[i]
-            found = True
+        exponent = _larger_exponent(exponent, sums[i], exponents[i])
     for i in range(sums.size):
-        if exponents[i] != exponent and sums[i] != 0.0:
-            sums[i] = times_power_of_two(sums[i], 2 * (exponents[i] - exponent))
-    return math.sqrt(add_sums(sums)), exponent
+        sums[i] = _aligned(sums[i], exponents[i], exponent)
+    return math.sqrt(add_sums(sums)), 0 if exponent == _NO_EXPONENT else exponent
 
 
 @kernel
 def sum_chunks(table, first, last, sums):
     """Sum the squares of these chunks of the whole table."""
-    row = row_of(table, first)
+    row = row_of(table, table.shape[0], first, FIRST_CHUNK)
     while first < last:
         start, size, kind = table[row, FIRST_CHUNK], table[row, SIZE], table[row, KIND]
         address = table[row, SOURCE]
@@ -242,6 +280,293 @@ def norm_of_table(table, chunks):
     sums = np.empty(chunks)
     sum_chunks(table, 0, chunks, sums)
     return norm_of_sums(table, sums)
+
+
+@rule
+def squared(stored):
+    value = np.float64(widen(stored))
+    return value * value
+
+
+@cuda_function
+def sum_squares_cuda(numbers, first, last, in_vectors, lanes):
+    """Return the sum of squares of a chunk; of four lanes each, a thread takes every so many."""
+    for lane in range(4 * cuda.threadIdx.x, LANES, 4 * cuda.blockDim.x):
+        a = b = c = d = 0.0
+        rest = first + lane
+        if in_vectors:
+            rows = (last - first) // LANES
+            for row in range(rows):
+                u, v, w, x = load_4(numbers, first + row * LANES + lane)
+                a += squared(u)
+                b += squared(v)
+                c += squared(w)
+                d += squared(x)
+            rest += rows * LANES
+        for i in range(rest, last, LANES):
+            a += squared(numbers[i])
+            if i + 1 < last:
+                b += squared(numbers[i + 1])
+            if i + 2 < last:
+                c += squared(numbers[i + 2])
+            if i + 3 < last:
+                d += squared(numbers[i + 3])
+        lanes[lane], lanes[lane + 1], lanes[lane + 2], lanes[lane + 3] = a, b, c, d
+    return sum_of_lanes_cuda(lanes)
+
+
+@cuda_function
+def _sum_cuda(sums, first, last, lanes):
+    """Return the sum of a chunk."""
+    for lane in range(cuda.threadIdx.x, LANES, cuda.blockDim.x):
+        total = 0.0
+        for i in range(first + lane, last, LANES):
+            total += sums[i]
+        lanes[lane] = total
+    return sum_of_lanes_cuda(lanes)
+
+
+@cuda_function
+def add_sums_cuda(sums, first, count, lanes):
+    """Return the sum of sums, in whose place the sums of their chunks are left."""
+    while count > 1:
+        for chunk in range(chunks_of(count)):
+            start = first + chunk * CHUNK
+            total = _sum_cuda(sums, start, min(start + CHUNK, first + count), lanes)
+            if cuda.threadIdx.x == 0:
+                sums[first + chunk] = total
+        count = chunks_of(count)
+        cuda.syncthreads()
+    return sums[first] if count == 1 else 0.0
+
+
+@rule
+def pieces_of(size):
+    """Return how many sums are left when the sums of a tensor's chunks are added by chunks."""
+    return chunks_of(chunks_of(size))
+
+
+@rule
+def part_of(part, parts, chunks):
+    """Return the first and the last of the chunks that one of many blocks walks."""
+    return part * chunks // parts, (part + 1) * chunks // parts
+
+
+@rule
+def end_of_row(table, row, last):
+    """Return the last chunk of a row, or where a block's part ends in it."""
+    return min(last, entry(table, row, FIRST_CHUNK) + chunks_of(entry(table, row, SIZE)))
+
+
+@cuda_kernel(WARP, LANES_BYTES)
+def sum_chunks_cuda(like, kind, table_address, rows, chunks, sums_address):
+    """Sum the squares of each chunk of the tensors of one kind."""
+    table = table_at(table_address, rows)
+    sums = numbers_at(sums_address, chunks, _SUM)
+    lanes = cuda.shared.array(0, _SUMS)
+    first, last = part_of(cuda.blockIdx.x, cuda.gridDim.x, chunks)
+    row = row_of(table, rows, first, FIRST_CHUNK)
+    while first < last:
+        start, size = entry(table, row, FIRST_CHUNK), entry(table, row, SIZE)
+        end = end_of_row(table, row, last)
+        if entry(table, row, KIND) == kind:
+            address = entry(table, row, SOURCE)
+            numbers = numbers_at(address, size, like)
+            in_vectors = address % 16 == 0
+            for chunk in range(first, end):
+                begin = (chunk - start) * CHUNK
+                stop = min(begin + CHUNK, size)
+                total = sum_squares_cuda(numbers, begin, stop, in_vectors, lanes)
+                if cuda.threadIdx.x == 0:
+                    sums[chunk] = total
+        first = max(first, end)
+        row += 1
+
+
+@cuda_kernel(WARP, LANES_BYTES)
+def sum_pieces_cuda(table_address, rows, chunks, sums_address, pieces, pieces_address):
+    """Sum the sums of 4,096 chunks of a tensor each."""
+    table = table_at(table_address, rows)
+    sums = numbers_at(sums_address, chunks, _SUM)
+    sums_of_pieces = numbers_at(pieces_address, pieces, _SUM)
+    lanes = cuda.shared.array(0, _SUMS)
+    for piece in range(cuda.blockIdx.x, pieces, cuda.gridDim.x):
+        row = row_of(table, rows, piece, FIRST_PIECE)
+        count = chunks_of(entry(table, row, SIZE))
+        begin = (piece - entry(table, row, FIRST_PIECE)) * CHUNK
+        start = entry(table, row, FIRST_CHUNK) + begin
+        total = _sum_cuda(sums, start, start + min(CHUNK, count - begin), lanes)
+        if cuda.threadIdx.x == 0:
+            sums_of_pieces[piece] = total
+
+
+@cuda_function
+def _needs_rescue_cuda(table, row, pieces, lanes):
+    """Tell whether a tensor's sum of squares left float64's range."""
+    if entry(table, row, KIND) != FLOAT64:
+        return False
+    start, count = entry(table, row, FIRST_PIECE), pieces_of(entry(table, row, SIZE))
+    return not _is_in_range(_sum_cuda(pieces, start, start + count, lanes))
+
+
+@cuda_function
+def _largest_lane_cuda(lanes):
+    cuda.syncthreads()
+    largest = 0.0
+    for lane in range(LANES):
+        largest = _larger(largest, lanes[lane])
+    cuda.syncthreads()
+    return largest
+
+
+@cuda_function
+def _largest_cuda(numbers, start, stride, first, last, lanes):
+    for lane in range(cuda.threadIdx.x, LANES, cuda.blockDim.x):
+        largest = 0.0
+        for i in range(first + lane, last, LANES):
+            largest = _larger(largest, numbers[start + i * stride])
+        lanes[lane] = largest
+    return _largest_lane_cuda(lanes)
+
+
+@cuda_function
+def _sum_scaled_squares_cuda(numbers, start, stride, first, last, exponent, lanes):
+    for lane in range(cuda.threadIdx.x, LANES, cuda.blockDim.x):
+        total = 0.0
+        for i in range(first + lane, last, LANES):
+            total += squared(_scaled(numbers[start + i * stride], exponent))
+        lanes[lane] = total
+    return sum_of_lanes_cuda(lanes)
+
+
+@cuda_function
+def rescued_sum_cuda(numbers, start, stride, size, total, sums, first_sum, lanes):
+    """Return, as `rescued_sum`, a sum of squares and its exponent; `sums` has room for chunks.
+
+    One block does it: it is for the slices of an array.
+    """
+    if not is_double(numbers[start]) or _is_in_range(total):
+        return total, 0
+    exponent = _exponent_of(_largest_cuda(numbers, start, stride, 0, size, lanes))
+    if exponent == 0:
+        return total, 0
+    chunks = chunks_of(size)
+    for chunk in range(chunks):
+        begin = chunk * CHUNK
+        end = min(begin + CHUNK, size)
+        total = _sum_scaled_squares_cuda(numbers, start, stride, begin, end, exponent, lanes)
+        if cuda.threadIdx.x == 0 and chunks > 1:
+            sums[first_sum + chunk] = total
+    cuda.syncthreads()
+    return total if chunks == 1 else add_sums_cuda(sums, first_sum, chunks, lanes), exponent
+
+
+@cuda_kernel(WARP, LANES_BYTES)
+def find_largest_cuda(table_address, rows, chunks, pieces, pieces_address, largest_address):
+    """Find the largest magnitude in each chunk of the tensors that need a rescue."""
+    table = table_at(table_address, rows)
+    sums_of_pieces = numbers_at(pieces_address, pieces, _SUM)
+    largest = numbers_at(largest_address, chunks, _SUM)
+    lanes = cuda.shared.array(0, _SUMS)
+    first, last = part_of(cuda.blockIdx.x, cuda.gridDim.x, chunks)
+    row = row_of(table, rows, first, FIRST_CHUNK)
+    while first < last:
+        start, size = entry(table, row, FIRST_CHUNK), entry(table, row, SIZE)
+        end = end_of_row(table, row, last)
+        if first < end and _needs_rescue_cuda(table, row, sums_of_pieces, lanes):
+            numbers = numbers_at(entry(table, row, SOURCE), size, _SUM)
+            for chunk in range(first, end):
+                begin = (chunk - start) * CHUNK
+                found = _largest_cuda(numbers, 0, 1, begin, min(begin + CHUNK, size), lanes)
+                if cuda.threadIdx.x == 0:
+                    largest[chunk] = found
+        first = max(first, end)
+        row += 1
+
+
+@cuda_kernel(WARP, LANES_BYTES)
+def rescue_sums_cuda(
+    table_address,
+    rows,
+    chunks,
+    pieces,
+    sums_address,
+    pieces_address,
+    largest_address,
+    exponents_address,
+    rescued_address,
+):
+    """Sum again, as `rescued_sum` does, what needs a rescue, and copy the sums of the rest."""
+    table = table_at(table_address, rows)
+    sums = numbers_at(sums_address, chunks, _SUM)
+    sums_of_pieces = numbers_at(pieces_address, pieces, _SUM)
+    largest = numbers_at(largest_address, chunks, _SUM)
+    exponents = numbers_at(exponents_address, rows, _EXPONENT)
+    rescued = numbers_at(rescued_address, chunks, _SUM)
+    lanes = cuda.shared.array(0, _SUMS)
+    first, last = part_of(cuda.blockIdx.x, cuda.gridDim.x, chunks)
+    row = row_of(table, rows, first, FIRST_CHUNK)
+    while first < last:
+        start, size = entry(table, row, FIRST_CHUNK), entry(table, row, SIZE)
+        end = end_of_row(table, row, last)
+        exponent = 0
+        if first < end and _needs_rescue_cuda(table, row, sums_of_pieces, lanes):
+            found = _largest_cuda(largest, start, 1, 0, chunks_of(size), lanes)
+            exponent = _exponent_of(found)
+        if first == start and first < end and cuda.threadIdx.x == 0:
+            exponents[row] = exponent
+        numbers = numbers_at(entry(table, row, SOURCE), size, _SUM)
+        for chunk in range(first, end):
+            begin = (chunk - start) * CHUNK
+            total = sums[chunk]
+            if exponent != 0:
+                stop = min(begin + CHUNK, size)
+                total = _sum_scaled_squares_cuda(numbers, 0, 1, begin, stop, exponent, lanes)
+            if cuda.threadIdx.x == 0:
+                rescued[chunk] = total
+        first = max(first, end)
+        row += 1
+
+
+@cuda_function
+def _align_cuda(totals, exponents, rows, lanes):
+    """Give the sums of squares of tensors one exponent, and return it."""
+    for lane in range(cuda.threadIdx.x, LANES, cuda.blockDim.x):
+        largest = _NO_EXPONENT
+        for row in range(lane, rows, LANES):
+            largest = _larger_exponent(largest, totals[row], int(exponents[row]))
+        lanes[lane] = largest
+    cuda.syncthreads()
+    exponent = _NO_EXPONENT
+    for lane in range(LANES):
+        exponent = max(exponent, int(lanes[lane]))
+    cuda.syncthreads()
+    for row in range(cuda.threadIdx.x, rows, cuda.blockDim.x):
+        totals[row] = _aligned(totals[row], int(exponents[row]), exponent)
+    cuda.syncthreads()
+    return 0 if exponent == _NO_EXPONENT else exponent
+
+
+@cuda_function
+def norm_of_pieces_cuda(
+    table, rows, pieces, larger_tensors, larger_count, totals, exponents, has_exponents, lanes
+):
+    """Return the norm of all tensors, whose pieces were summed.
+
+    `larger_tensors` are the rows of more than one piece.
+    """
+    for row in range(cuda.threadIdx.x, rows, cuda.blockDim.x):
+        totals[row] = pieces[entry(table, row, FIRST_PIECE)] if entry(table, row, SIZE) > 0 else 0.0
+    cuda.syncthreads()
+    for i in range(larger_count):
+        row = larger_tensors[i]
+        count = pieces_of(entry(table, row, SIZE))
+        total = add_sums_cuda(pieces, entry(table, row, FIRST_PIECE), count, lanes)
+        if cuda.threadIdx.x == 0:
+            totals[row] = total
+        cuda.syncthreads()
+    exponent = _align_cuda(totals, exponents, rows, lanes) if has_exponents else 0
+    return math.sqrt(add_sums_cuda(totals, 0, rows, lanes)), exponent
 
 
 @rule

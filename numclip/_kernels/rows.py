@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from numclip._compile import kernel, parallel_kernel, prange
+from numclip._compile import kernel, parallel_kernel, prange, rule
+from numclip._compile_cuda import cuda, cuda_kernel
 from numclip._kernels.half import narrow, widen
+from numclip._kernels.memory import numbers_at
 
 
 @kernel
@@ -83,3 +85,135 @@ def add_rows_parallel(values, occurrences, starts, rows, out, parts):
     for part in prange(parts):
         first, last = part * rows.size // parts, (part + 1) * rows.size // parts
         add_rows(values, occurrences, starts, rows, out, first, last)
+
+
+# On a GPU the occurrences of a row are found by sorting the indices, stably: they lie one after
+# another then, in order of occurrence, and the first of them heads their group.
+
+LOWEST, HIGHEST, DISTINCT, SUMMARY = range(4)
+
+_THREADS = 256
+_INT64 = np.int64(0)
+_COUNTS = np.dtype(np.int64)
+
+
+@rule
+def _count_below(keys, first, last, key, with_equal):
+    """Return how many of some sorted keys come before a key."""
+    low, high = first, last
+    while low < high:
+        middle = (low + high) // 2
+        if keys[middle] < key or (with_equal and keys[middle] == key):
+            low = middle + 1
+        else:
+            high = middle
+    return low - first
+
+
+@cuda_kernel(_THREADS)
+def merge_runs_cuda(
+    size, run, keys_address, order_address, sorted_keys_address, sorted_order_address
+):
+    """Merge sorted runs in pairs; of equal keys, those of the first run come first."""
+    keys, order = numbers_at(keys_address, size, _INT64), numbers_at(order_address, size, _INT64)
+    sorted_keys = numbers_at(sorted_keys_address, size, _INT64)
+    sorted_order = numbers_at(sorted_order_address, size, _INT64)
+    for i in range(cuda.grid(1), size, cuda.gridsize(1)):
+        start = i // (2 * run) * (2 * run)
+        middle, end = min(start + run, size), min(start + 2 * run, size)
+        if i < middle:
+            position = i + _count_below(keys, middle, end, keys[i], False)
+        else:
+            position = i - middle + start + _count_below(keys, start, middle, keys[i], True)
+        sorted_keys[position] = keys[i]
+        sorted_order[position] = i if run == 1 else order[i]
+
+
+@rule
+def heads_group(keys, position):
+    return position == 0 or keys[position] != keys[position - 1]
+
+
+@cuda_kernel(_THREADS)
+def flag_groups_cuda(size, keys_address, order_address, flags_address):
+    """Mark each occurrence that is the first of its index."""
+    keys, order = numbers_at(keys_address, size, _INT64), numbers_at(order_address, size, _INT64)
+    flags = numbers_at(flags_address, size, _INT64)
+    for i in range(cuda.grid(1), size, cuda.gridsize(1)):
+        flags[order[i]] = 1 if heads_group(keys, i) else 0
+
+
+@cuda_kernel(_THREADS, _THREADS * _COUNTS.itemsize)
+def number_groups_cuda(size, keys_address, flags_address, summary_address):
+    """Replace the marks by the numbers of their groups, in order of first occurrence.
+
+    One block does it. What the host has to know is left in the summary.
+    """
+    keys, flags = numbers_at(keys_address, size, _INT64), numbers_at(flags_address, size, _INT64)
+    counts = cuda.shared.array(0, _COUNTS)
+    if cuda.blockIdx.x > 0:
+        return
+    thread, threads = cuda.threadIdx.x, cuda.blockDim.x
+    first, last = thread * size // threads, (thread + 1) * size // threads
+    count = 0
+    for i in range(first, last):
+        count += flags[i]
+    counts[thread] = count
+    cuda.syncthreads()
+    number = 0
+    for i in range(thread):
+        number += counts[i]
+    for i in range(first, last):
+        marked = flags[i]
+        flags[i] = number
+        number += marked
+    if thread == threads - 1:
+        summary = numbers_at(summary_address, SUMMARY, _INT64)
+        summary[LOWEST], summary[HIGHEST] = keys[0], keys[size - 1]
+        summary[DISTINCT] = number
+
+
+@cuda_kernel(_THREADS)
+def store_indices_cuda(size, keys_address, order_address, numbers_address, groups, indices_address):
+    """Store the index of each group where its number says."""
+    keys, order = numbers_at(keys_address, size, _INT64), numbers_at(order_address, size, _INT64)
+    numbers = numbers_at(numbers_address, size, _INT64)
+    indices = numbers_at(indices_address, groups, _INT64)
+    for position in range(cuda.grid(1), size, cuda.gridsize(1)):
+        if heads_group(keys, position):
+            indices[numbers[order[position]]] = keys[position]
+
+
+@cuda_kernel(_THREADS)
+def add_rows_cuda(
+    like, size, width, keys_address, order_address, numbers_address, values, target, rows
+):
+    """Sum the rows of each group in float64 and store the sum, rounded, in a row of the target.
+
+    That is the one of its number, or without numbers, which are at 0 then, of its index.
+    """
+    keys, order = numbers_at(keys_address, size, _INT64), numbers_at(order_address, size, _INT64)
+    numbers = numbers_at(numbers_address, size if numbers_address != 0 else 0, _INT64)
+    summands = numbers_at(values, size * width, like)
+    sums = numbers_at(target, rows * width, like)
+    for i in range(cuda.grid(1), size * width, cuda.gridsize(1)):
+        position, column = i // width, i % width
+        if heads_group(keys, position):
+            row = numbers[order[position]] if numbers_address != 0 else keys[position]
+            sums[row * width + column] = sum_of_group(
+                summands, width, column, keys, order, position, size
+            )
+
+
+@rule
+def sum_of_group(values, width, column, keys, order, position, size):
+    """Return the sum of a column of a group, rounded once; one number alone is as it is."""
+    stored = values[order[position] * width + column]
+    position += 1
+    if position == size or heads_group(keys, position):
+        return stored
+    total = np.float64(widen(stored))
+    while position < size and not heads_group(keys, position):
+        total += np.float64(widen(values[order[position] * width + column]))
+        position += 1
+    return narrow(total, stored)

@@ -6,12 +6,15 @@ Asking NumPy for an array's address costs a microsecond, reading it where CPytho
 
 import numpy as np
 
-from numclip._compile import integer_at, locked_kernel, rule
+from numclip._compile import integer_at, locked_kernel, overload, rule, types
 
 CHUNK = 4096
 
 # Columns of a table. A tensor has one row; None has size 0.
 SOURCE, TARGET, SIZE, KIND, FIRST_CHUNK, COLUMNS = 0, 1, 2, 3, 4, 5
+
+# And those that a table for a GPU has besides. A piece is a chunk of the sums of chunks.
+FIRST_PIECE, FIRST_SLOT, CUDA_COLUMNS = 5, 6, 10
 
 FLOAT32, FLOAT64, FLOAT16, BFLOAT16 = 0, 1, 2, 3
 ITEMSIZES = (4, 8, 2, 2)
@@ -22,18 +25,29 @@ _INT32 = np.int32(0)
 _C_CONTIGUOUS, _OWNS_DATA, _ALIGNED, _WRITEABLE = 0x0001, 0x0004, 0x0100, 0x0400
 
 
+def entry(table, row, column):
+    return table[row, column]
+
+
+@overload(entry)
+def _entry(table, row, column):
+    if isinstance(table, types.CPointer):  # on a GPU
+        return lambda table, row, column: table[row * CUDA_COLUMNS + column]
+    return entry
+
+
 @rule
 def chunks_of(size):
     return (size + CHUNK - 1) // CHUNK
 
 
 @rule
-def row_of(table, chunk):
+def row_of(table, rows, chunk, column):
     """Return the row that holds a chunk: the last one that begins at it or before it."""
-    low, high = 0, table.shape[0]
+    low, high = 0, rows
     while high - low > 1:
         middle = (low + high) // 2
-        if table[middle, FIRST_CHUNK] <= chunk:
+        if entry(table, middle, column) <= chunk:
             low = middle
         else:
             high = middle

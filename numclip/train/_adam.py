@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numclip._array import Array
-from numclip._kernels.update import rule_of, update_2, update_all_rows_2
-from numclip.train._optimizer import (
-    Hyperparameter,
-    Optimizer,
-    compute_type,
-    read_hyperparameter,
+from numclip._kernels.update import (
+    rule_of,
+    update_2,
+    update_2_cuda,
+    update_all_rows_2,
+    update_all_rows_2_cuda,
 )
+from numclip.train._loop import Loop
+from numclip.train._optimizer import Hyperparameter, Optimizer, read_hyperparameter
 
 
 class _Adam(NamedTuple):
@@ -124,7 +125,7 @@ class AdamOptimizer(Optimizer):
         beta2 = read_hyperparameter(self._beta2, "beta2")
         epsilon = read_hyperparameter(self._epsilon, "epsilon")
         learning_rate = read_hyperparameter(self._learning_rate, "learning_rate")
-        self._steps = {
+        self._steps: dict[Any, _AdamRows] = {
             kind: self._step(kind, learning_rate, beta1, beta2, epsilon)
             for kind in (np.float32, np.float64)
         }
@@ -145,16 +146,13 @@ class AdamOptimizer(Optimizer):
             float(kind(epsilon)),
         )
 
-    def _update_dense(self, numbers: Array, gradient: Array, slots: list[Array]) -> None:
-        step = self._steps[compute_type(numbers.dtype)]
+    def _dense_loop(self, kind: type[np.floating[Any]]) -> Loop:
+        step = self._steps[kind]
         dense = _Adam(step.step_size, step.one_minus_beta1, step.one_minus_beta2, step.epsilon)
-        update_2(dense, numbers, gradient, *slots)
+        return Loop(dense, update_2, update_2_cuda)
 
-    def _update_rows(
-        self, numbers: Array, gradient: Array, rows: Array, slots: list[Array]
-    ) -> None:
-        step = self._steps[compute_type(numbers.dtype)]
-        update_all_rows_2(step, numbers, gradient, rows, *slots)
+    def _row_loop(self, kind: type[np.floating[Any]]) -> Loop:
+        return Loop(self._steps[kind], update_all_rows_2, update_all_rows_2_cuda, True)
 
     def _end_step(self) -> None:
         for kind, step in self._steps.items():

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from numclip._array import Array
-from numclip._kernels.update import rule_of, update_0, update_rows_0
+import numpy as np
+
+from numclip._kernels.update import (
+    rule_of,
+    update_0,
+    update_0_cuda,
+    update_rows_0,
+    update_rows_0_cuda,
+)
 from numclip._slices import IndexedSlices
+from numclip.train._loop import Loop
 from numclip.train._optimizer import Hyperparameter, Optimizer, read_hyperparameter
 
 
@@ -67,10 +75,8 @@ class GradientDescentOptimizer(Optimizer):
     def _sum_duplicates(self, gradient: IndexedSlices) -> IndexedSlices:
         return gradient
 
-    def _update_dense(self, numbers: Array, gradient: Array, slots: list[Array]) -> None:
-        update_0(self._step, numbers, gradient)
+    def _dense_loop(self, kind: type[np.floating[Any]]) -> Loop:
+        return Loop(self._step, update_0, update_0_cuda)
 
-    def _update_rows(
-        self, numbers: Array, gradient: Array, rows: Array, slots: list[Array]
-    ) -> None:
-        update_rows_0(self._step, numbers, gradient, rows)
+    def _row_loop(self, kind: type[np.floating[Any]]) -> Loop:
+        return Loop(self._step, update_rows_0, update_rows_0_cuda)

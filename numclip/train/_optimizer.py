@@ -9,20 +9,25 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
-from numclip import _array
+from numclip import _array, _cuda_array
 from numclip._array import Array
-from numclip._slices import IndexedSlices, check_slices
+from numclip._cuda_array import CudaArray, cuda_array
+from numclip._slices import IndexedSlices, check_groups, check_slices
 from numclip._variable import Variable
+from numclip.train._loop import Loop
 
 GradientsAndVariables: TypeAlias = Iterable[tuple[Any, Variable]]
 Hyperparameter: TypeAlias = "float | Callable[[], float]"
 
 
 class _Update(NamedTuple):
-    """One checked pair of gradient and variable."""
+    """One checked pair of gradient and variable.
 
-    gradient: Array
-    rows: Array | None
+    A gradient by rows comes with their indices, on a CUDA device with its groups.
+    """
+
+    gradient: Any
+    rows: Any
     variable: Variable
 
 
@@ -50,14 +55,12 @@ class Optimizer(ABC):
         """Read the hyperparameters for a step; raise if one is not a number."""
 
     @abstractmethod
-    def _update_dense(self, numbers: Array, gradient: Array, slots: list[Array]) -> None:
-        """Update flat numbers and slots by a flat gradient."""
+    def _dense_loop(self, kind: type[np.floating[Any]]) -> Loop:
+        """Return the step over numbers that are computed in float32, or in float64."""
 
     @abstractmethod
-    def _update_rows(
-        self, numbers: Array, gradient: Array, rows: Array, slots: list[Array]
-    ) -> None:
-        """Update matrices of numbers and slots by the gradient of some of their rows."""
+    def _row_loop(self, kind: type[np.floating[Any]]) -> Loop:
+        """Return the step over rows, some of which have a gradient."""
 
     def _sum_duplicates(self, gradient: IndexedSlices) -> IndexedSlices:
         return gradient.coalesce()
@@ -248,8 +251,12 @@ class Optimizer(ABC):
             if update.variable not in self._slots
         }
         self._slots.update(made)
+        on_device = [update for update in updates if isinstance(update.gradient, CudaArray)]
         for update in updates:
-            self._apply(update)
+            if not isinstance(update.gradient, CudaArray):
+                self._apply(update)
+        if on_device:
+            self._apply_on_device(on_device)
         self._end_step()
         if step is not None:
             step += 1
@@ -271,12 +278,16 @@ class Optimizer(ABC):
             for i, (gradient, variable) in enumerate(pairs)
             if gradient is not None
         ]
-        # A gradient that shows what the step changes has to be what it was before.
+        return self._protected(updates)
+
+    def _protected(self, updates: list[_Update]) -> list[_Update]:
+        """Copy gradients that show what the step changes: they have to be what they were before."""
         changed = {id(_array.owner(update.variable.array)) for update in updates}
         return [
-            update._replace(gradient=update.gradient.copy())
-            if id(_array.owner(update.gradient)) in changed
-            else update
+            update
+            if isinstance(update.gradient, CudaArray)
+            or id(_array.owner(update.gradient)) not in changed
+            else update._replace(gradient=update.gradient.copy())
             for update in updates
         ]
 
@@ -285,7 +296,8 @@ class Optimizer(ABC):
         where = f" for {variable!r}"
         if not _array.is_floating(variable.dtype):
             raise TypeError(f"`grads_and_vars[{position}][1]` must be floating, got {variable!r}")
-        if not variable.array.flags.writeable:
+        on_device = cuda_array(variable.array, f"grads_and_vars[{position}][1]")
+        if on_device is None and not variable.array.flags.writeable:
             raise ValueError(
                 f"`grads_and_vars[{position}][1]` must be writable, got a read-only {variable!r}"
             )
@@ -293,7 +305,8 @@ class Optimizer(ABC):
             return self._check_slices(gradient, variable, argument)
         if isinstance(gradient, int | float | list | tuple):
             gradient = np.asarray(gradient, variable.dtype)
-        array = _array.as_array(gradient, argument)
+        array = _array.as_tensor(gradient, argument)
+        self._check_place(array, variable, on_device, argument)
         if not _array.same_dtype(array.dtype, variable.dtype):
             raise TypeError(
                 f"`{argument}` must be of dtype {variable.dtype}, got {array.dtype}{where}"
@@ -317,15 +330,26 @@ class Optimizer(ABC):
                 f"`{argument}` must be of shape {variable.shape}, got {gradient.shape}{where}"
             )
         gradient = gradient._replace(dense_shape=variable.shape)
-        check_slices(gradient, argument)
+        values, indices = check_slices(gradient, argument)
+        on_device = cuda_array(variable.array, "variable")
+        self._check_place(values, variable, on_device, argument)
+        if on_device is not None:
+            return _Update(values, check_groups(indices, variable.shape, argument), variable)
         summed = self._sum_duplicates(gradient)
         values, indices = check_slices(summed, argument)
         return _Update(values, np.ascontiguousarray(indices, np.int64), variable)
 
+    def _check_place(
+        self, array: _array.Tensor, variable: Variable, on_device: CudaArray | None, argument: str
+    ) -> None:
+        if on_device is not None or isinstance(array, CudaArray):
+            place = variable.array if on_device is None else on_device
+            _array.check_one_place([("variable", place), (argument, array)])
+
     def _make_slots(self, variable: Variable) -> dict[str, Variable]:
         slots = {}
         for i, slot_name in enumerate(self._slot_names):
-            array = np.full(variable.shape, self._initial_slot(slot_name), variable.dtype)
+            array = _full(variable, self._initial_slot(slot_name))
             suffix = f"_{i}" if i else ""
             name = f"{variable.name or 'Variable'}/{self._name}{suffix}"
             slots[slot_name] = Variable(array, trainable=False, name=name)
@@ -337,19 +361,40 @@ class Optimizer(ABC):
         buffers = [_array.working_copy(target) for target in targets]
         gradient = _array.numbers_of(update.gradient, buffers[0])
         views = [_array.flat(buffer) for buffer in buffers]
+        kind = compute_type(update.variable.dtype)
         if update.rows is None:
-            self._update_dense(views[0], gradient, views[1:])
+            loop = self._dense_loop(kind)
+            loop.kernel(loop.hyperparameters, views[0], gradient, *views[1:])
         elif views[0].size:
+            loop = self._row_loop(kind)
             width = math.prod(update.variable.shape[1:])
             numbers, *others = (view.reshape(-1, width) for view in views)
-            self._update_rows(
+            loop.kernel(
+                loop.hyperparameters,
                 numbers,
                 gradient.reshape(update.rows.size, width),
                 _array.read_only(update.rows.view()),
-                others,
+                *others,
             )
         for buffer, target in zip(buffers, targets, strict=True):
             _array.deliver(buffer, target)
+
+    def _apply_on_device(self, updates: list[_Update]) -> None:
+        from numclip.train import _cuda
+
+        _cuda.update_on_device(
+            [
+                _cuda.DeviceUpdate(
+                    update.gradient,
+                    update.rows,
+                    _on_device(update.variable),
+                    [_on_device(self._slots[update.variable][name]) for name in self._slot_names],
+                )
+                for update in updates
+            ],
+            self._dense_loop,
+            self._row_loop,
+        )
 
     def get_slot(self, var: Variable, name: str) -> Variable | None:
         """Return a slot of a variable, None before it has one.
@@ -419,6 +464,21 @@ def _as_pair(pair: Any, position: int) -> tuple[Any, Variable]:
     return gradient, variable
 
 
+def _on_device(variable: Variable) -> CudaArray:
+    found = cuda_array(variable.array, "variable")
+    assert found is not None
+    return found
+
+
+def _full(variable: Variable, value: float) -> Any:
+    """Return a new array like a variable's, where that is."""
+    like = cuda_array(variable.array, "variable")
+    if like is None:
+        return np.full(variable.shape, value, variable.dtype)
+    number = np.asarray(value, variable.dtype)[()]
+    return _cuda_array.full(variable.shape, number, like).array
+
+
 def _check_step(global_step: Any) -> Array:
     step = global_step.array if isinstance(global_step, Variable) else global_step
     if not isinstance(step, np.ndarray) or not _array.is_integer(step.dtype):
@@ -439,5 +499,5 @@ def read_hyperparameter(value: Hyperparameter, argument: str) -> float:
 
 
 def compute_type(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
-    """Return the type in which kernels compute with numbers that they see as this dtype."""
-    return np.float64 if dtype == np.float64 else np.float32
+    """Return the type in which kernels compute with numbers of this dtype."""
+    return np.float64 if dtype.itemsize == 8 else np.float32

@@ -1,0 +1,383 @@
+"""CUDA arrays of other libraries: seen where they are, made by whom they came from."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+from numclip import _compile_cuda as compile_cuda
+from numclip._compile_cuda import CudaKernel
+
+Shape: TypeAlias = tuple[int, ...]
+HostArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+
+class Library(Protocol):
+    """What numclip asks of a library whose arrays it is given."""
+
+    def view(self, array: Any, argument: str) -> CudaArray | None:
+        """Return where an array's numbers lie, None if that is not on a CUDA device."""
+
+    def empty(self, shape: Shape, dtype: np.dtype[Any], like: CudaArray) -> Any:
+        """Return a new array in C order, on the device of `like`."""
+
+    def upload(self, host: HostArray, like: CudaArray) -> Any:
+        """Return a copy on the device of `like`, enqueued where `stream` says."""
+
+    def download(self, array: Any) -> HostArray:
+        """Return a copy in the host's memory, once all work on it is done."""
+
+    def stream(self, like: CudaArray) -> int:
+        """Return the stream that the caller works on."""
+
+    def sort(self, keys: Any) -> tuple[Any, Any] | None:
+        """Return integers sorted, and where each was, equal ones in order; None if it cannot."""
+
+
+class CudaArray(NamedTuple):
+    """An array on a CUDA device, and where its numbers lie.
+
+    Strides are in bytes, None for C order.
+    """
+
+    array: Any
+    library: Library
+    device: int
+    address: int
+    dtype: np.dtype[Any]
+    shape: Shape
+    strides: Shape | None
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    def transpose(self, order: Sequence[int]) -> CudaArray:
+        strides = _strides_of(self)
+        return self._replace(
+            shape=tuple([self.shape[i] for i in order]),
+            strides=tuple([strides[i] for i in order]),
+        )
+
+    def layout(self) -> HostArray:
+        """Return an array of NumPy's at the same address, to compare with others.
+
+        Its numbers must not be read: there are none in the host's memory.
+        """
+        return np.asarray(_Interface(self))
+
+
+class _Interface:
+    def __init__(self, array: CudaArray) -> None:
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (array.address, False),
+            "shape": array.shape,
+            "strides": array.strides,
+            "typestr": f"|V{array.dtype.itemsize}",
+        }
+
+
+def _strides_of(array: CudaArray) -> Shape:
+    return _strides_in_c_order(array) if array.strides is None else array.strides
+
+
+def _strides_in_c_order(array: CudaArray) -> Shape:
+    strides = []
+    step = array.dtype.itemsize
+    for length in reversed(array.shape):
+        strides.append(step)
+        step *= length
+    return tuple(reversed(strides))
+
+
+class _Torch:
+    """PyTorch."""
+
+    def view(self, array: Any, argument: str) -> CudaArray | None:
+        if not array.is_cuda:
+            return None
+        torch = sys.modules["torch"]
+        if array.layout is not torch.strided:
+            raise TypeError(f"`{argument}` must be strided, got a tensor of layout {array.layout}")
+        if array.is_conj() or array.is_neg():
+            raise ValueError(f"`{argument}` must be resolved, got a conjugate or negative view")
+        dtype = _numpy_dtype(array.dtype)
+        strides = None
+        if not array.is_contiguous():
+            strides = tuple([dtype.itemsize * step for step in array.stride()])
+        shape = tuple(array.shape)
+        return CudaArray(array, self, array.get_device(), array.data_ptr(), dtype, shape, strides)
+
+    def empty(self, shape: Shape, dtype: np.dtype[Any], like: CudaArray) -> Any:
+        torch = sys.modules["torch"]
+        return torch.empty(shape, dtype=getattr(torch, dtype.name), device=like.array.device)
+
+    def upload(self, host: HostArray, like: CudaArray) -> Any:
+        torch = sys.modules["torch"]
+        return torch.from_numpy(host).to(like.array.device, non_blocking=True)
+
+    def download(self, array: Any) -> HostArray:
+        return np.asarray(array.cpu().numpy())
+
+    def stream(self, like: CudaArray) -> int:
+        return int(sys.modules["torch"].cuda.current_stream(like.device).cuda_stream)
+
+    def sort(self, keys: Any) -> tuple[Any, Any] | None:
+        ordered, order = sys.modules["torch"].sort(keys, stable=True)
+        return ordered, order
+
+
+@cache
+def _numpy_dtype(torch_dtype: Any) -> np.dtype[Any]:
+    name = str(torch_dtype).removeprefix("torch.")
+    if name != "bfloat16":
+        return np.dtype(name)
+    try:
+        import ml_dtypes
+    except ImportError as error:
+        raise ImportError("bfloat16 needs a package: pip install ml_dtypes") from error
+    bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return bfloat16
+
+
+class _Cupy:
+    """CuPy."""
+
+    def view(self, array: Any, argument: str) -> CudaArray | None:
+        strides = None if array.flags.c_contiguous else array.strides
+        address = array.data.ptr
+        return CudaArray(
+            array, self, array.device.id, address, array.dtype, tuple(array.shape), strides
+        )
+
+    def empty(self, shape: Shape, dtype: np.dtype[Any], like: CudaArray) -> Any:
+        cupy = sys.modules["cupy"]
+        with cupy.cuda.Device(like.device):
+            return cupy.empty(shape, dtype)
+
+    def upload(self, host: HostArray, like: CudaArray) -> Any:
+        cupy = sys.modules["cupy"]
+        with cupy.cuda.Device(like.device):
+            return cupy.asarray(host)
+
+    def download(self, array: Any) -> HostArray:
+        return np.asarray(array.get())
+
+    def stream(self, like: CudaArray) -> int:
+        cupy = sys.modules["cupy"]
+        with cupy.cuda.Device(like.device):
+            return int(cupy.cuda.get_current_stream().ptr)
+
+    def sort(self, keys: Any) -> tuple[Any, Any] | None:
+        order = sys.modules["cupy"].argsort(keys, kind="stable")
+        return keys[order], order
+
+
+class _Numba:
+    """Numba's device arrays, and what offers `__cuda_array_interface__` and no way to make more."""
+
+    def view(self, array: Any, argument: str) -> CudaArray | None:
+        if compile_cuda.is_simulated() and hasattr(array, "__array_interface__"):
+            interface, dtype = array.__array_interface__, array.dtype
+        else:
+            interface = array.__cuda_array_interface__
+            dtype = getattr(array, "dtype", None)
+            if not isinstance(dtype, np.dtype):
+                dtype = np.dtype(interface["typestr"])
+        if interface.get("mask") is not None:
+            raise TypeError(f"`{argument}` must not be masked")
+        address, _ = interface["data"]
+        shape, strides = tuple(interface["shape"]), interface.get("strides")
+        found = CudaArray(
+            array, self, compile_cuda.current_device(), address or 0, dtype, shape, strides
+        )
+        in_c_order = strides is None or 0 in shape or found.layout().flags.c_contiguous
+        return found._replace(strides=None) if in_c_order else found
+
+    def empty(self, shape: Shape, dtype: np.dtype[Any], like: CudaArray) -> Any:
+        return compile_cuda.numba_cuda().device_array(shape, dtype)
+
+    def upload(self, host: HostArray, like: CudaArray) -> Any:
+        return compile_cuda.numba_cuda().to_device(host)
+
+    def download(self, array: Any) -> HostArray:
+        return np.asarray(array.copy_to_host())
+
+    def stream(self, like: CudaArray) -> int:
+        if compile_cuda.is_simulated():
+            return 0
+        stream = like.array.__cuda_array_interface__.get("stream")
+        # 1 is the default stream, which is 0 here too.
+        return 0 if stream is None or stream == 1 else int(stream)
+
+    def sort(self, keys: Any) -> tuple[Any, Any] | None:
+        return None
+
+
+_TORCH, _CUPY, _NUMBA = _Torch(), _Cupy(), _Numba()
+
+
+# By the type of an array.
+_LIBRARIES: dict[Any, Library | None] = {np.ndarray: None}
+
+
+def _library_of(kind: type[Any]) -> Library | None:
+    package = str(getattr(kind, "__module__", "")).partition(".")[0]
+    if package == "torch":
+        return _TORCH if hasattr(kind, "is_cuda") else None
+    if package == "cupy":
+        return _CUPY if hasattr(kind, "__cuda_array_interface__") else None
+    if hasattr(kind, "__cuda_ndarray__") or hasattr(kind, "__cuda_array_interface__"):
+        return _NUMBA
+    return None
+
+
+def cuda_array(value: Any, argument: str) -> CudaArray | None:
+    """Return where the numbers of a CUDA array lie, None for anything else."""
+    kind = type(value)
+    if kind not in _LIBRARIES:
+        _LIBRARIES[kind] = _library_of(kind)
+    library = _LIBRARIES[kind]
+    if library is None:
+        return None
+    found = library.view(value, argument)
+    if found is None:
+        return None
+    compile_cuda.numba_cuda()
+    if not found.dtype.isnative:
+        raise TypeError(f"`{argument}` must be of native byte order, got dtype {found.dtype}")
+    if found.address % min(found.dtype.itemsize, 8):
+        raise ValueError(f"`{argument}` must be aligned, got the address {found.address:#x}")
+    return found
+
+
+def launch(kernel: CudaKernel, like: CudaArray, units: int, *arguments: Any) -> None:
+    """Enqueue a kernel on the device of `like`, where the caller works."""
+    with compile_cuda.LAUNCHES, compile_cuda.on_device(like.device):
+        kernel.launch(like.device, like.library.stream(like), units, *arguments)
+
+
+def seen(array: Any, like: CudaArray) -> CudaArray:
+    found = like.library.view(array, "array")
+    assert found is not None
+    return found
+
+
+def empty(shape: Shape, dtype: Any, like: CudaArray) -> CudaArray:
+    return seen(like.library.empty(shape, np.dtype(dtype), like), like)
+
+
+def full(shape: Shape, value: Any, like: CudaArray) -> CudaArray:
+    """Return an array of the dtype of `value`, a scalar of NumPy's, that holds it everywhere."""
+    from numclip._kernels.strided import fill_cuda
+
+    array = empty(shape, value.dtype, like)
+    if array.size:
+        number = np.asarray(value).view(f"u{value.dtype.itemsize}")[()]
+        launch(fill_cuda, like, blocks_for(array.size), number, array.size, array.address)
+    return array
+
+
+def upload(host: HostArray, like: CudaArray) -> CudaArray:
+    """Return a copy of an array's bytes."""
+    memory = np.frombuffer(bytearray(host.tobytes()), np.uint8)
+    return seen(like.library.upload(memory, like), like)
+
+
+def download(array: CudaArray) -> HostArray:
+    """Return the numbers, once the device has come to them."""
+    return array.library.download(array.array)
+
+
+def in_c_order(array: CudaArray) -> CudaArray:
+    """Return the array, or a copy in C order."""
+    if array.strides is None:
+        return array
+    contiguous = empty(array.shape, array.dtype, array)
+    copy(array, contiguous)
+    return contiguous
+
+
+def buffer_for(target: CudaArray) -> CudaArray:
+    """Return `target` if a kernel can write to it, else an array to be copied to it afterwards."""
+    return target if target.strides is None else empty(target.shape, target.dtype, target)
+
+
+def overlap(first: CudaArray, second: CudaArray) -> bool:
+    """Tell whether the spans of memory overlap in which two arrays lie."""
+    first_low, first_high = span(first)
+    second_low, second_high = span(second)
+    return first_low < second_high and second_low < first_high
+
+
+def span(array: CudaArray) -> tuple[int, int]:
+    if array.strides is None:
+        return array.address, array.address + array.nbytes
+    return byte_bounds(array.layout())
+
+
+def readable(source: CudaArray, buffer: CudaArray) -> CudaArray:
+    """Return the numbers as a kernel reads them while it writes the buffer."""
+    if source.address == buffer.address or not overlap(source, buffer):
+        return in_c_order(source)
+    numbers = empty(source.shape, source.dtype, source)
+    copy(source, numbers)
+    return numbers
+
+
+def deliver(buffer: CudaArray, target: CudaArray) -> None:
+    """Copy what a kernel wrote to where it belongs, unless it wrote there."""
+    if buffer is not target:
+        copy(buffer, target)
+
+
+def copy(source: CudaArray, target: CudaArray) -> None:
+    """Copy bits between arrays of one shape and dtype, of any strides."""
+    from numclip._kernels.strided import copy_strided_cuda
+
+    if not source.size:
+        return
+    itemsize = min(source.dtype.itemsize, 8)
+    parts = source.dtype.itemsize // itemsize
+    number = np.dtype(f"u{itemsize}").type(0)
+    shape = (*source.shape, parts)
+    origin = np.array([*_strides_of(source), itemsize], np.int64) // itemsize
+    places = np.array([*_strides_of(target), itemsize], np.int64) // itemsize
+    axes = upload(np.concatenate([np.array(shape, np.int64), origin, places]), source)
+    arguments = [
+        number,
+        source.size * parts,
+        len(shape),
+        axes.address,
+        *_extent(source.address, shape, origin, itemsize),
+        *_extent(target.address, shape, places, itemsize),
+    ]
+    launch(copy_strided_cuda, source, blocks_for(source.size * parts), *arguments)
+
+
+def blocks_for(size: int) -> int:
+    """Return how many blocks share a loop over so many numbers, one at a time."""
+    return -(-size // 1024)
+
+
+def _extent(address: int, shape: Shape, strides: HostArray, itemsize: int) -> tuple[int, int, int]:
+    """Return the lowest address, where the first number lies from there, and how far all reach."""
+    steps = [(length - 1) * int(stride) for length, stride in zip(shape, strides, strict=True)]
+    below = -sum(step for step in steps if step < 0)
+    above = sum(step for step in steps if step > 0)
+    return address - below * itemsize, below, below + above + 1

@@ -1,0 +1,94 @@
+"""Slices and elements of one CUDA array, each with a limit of its own."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from numclip import _cuda_array
+from numclip._cuda_array import CudaArray, HostArray
+from numclip._cuda_tensors import SEEN
+from numclip._kernels.axes import clip_rows_cuda
+from numclip._kernels.columns import CUDA_COLUMNS, clip_columns_cuda
+from numclip._kernels.factor import slack_of
+from numclip._kernels.strided import bound_strided_cuda
+from numclip._kernels.table import chunks_of
+
+
+def clip_slices(
+    source: CudaArray, limits: HostArray, target: CudaArray, shape: tuple[int, int, int]
+) -> None:
+    """Bring the norms of slices of (outer, reduced, inner) to their (outer, inner) limits."""
+    outer, reduced, inner = shape
+    _, number, parts = SEEN[source.dtype.name]
+    reduced *= parts
+    buffer = _cuda_array.buffer_for(target)
+    numbers = _cuda_array.readable(source, buffer)
+    limits_there = _cuda_array.upload(limits.astype(np.float64, order="C"), source)
+    chunks = chunks_of(reduced)
+    sums = _cuda_array.empty((outer * inner * chunks if chunks > 1 else 0,), np.float64, source)
+    slack = int(slack_of(reduced, 1))
+    places = (numbers.address, limits_there.address, buffer.address)
+    if inner == 1:
+        arguments = (number, number.itemsize, *places, outer, reduced, sums.address, slack)
+        _cuda_array.launch(clip_rows_cuda, source, outer, *arguments)
+    else:
+        units = outer * -(-inner // CUDA_COLUMNS)
+        arguments = (number, *places, outer, reduced, inner, sums.address, slack)
+        _cuda_array.launch(clip_columns_cuda, source, units, *arguments)
+    _cuda_array.deliver(buffer, target)
+
+
+class _Bound(NamedTuple):
+    """A bound on the device, and its strides when it is broadcast."""
+
+    array: CudaArray
+    strides: tuple[int, ...]
+    size: int
+
+
+def bound(
+    source: CudaArray,
+    lowest: HostArray | CudaArray,
+    highest: HostArray | CudaArray,
+    target: CudaArray,
+) -> None:
+    """Keep each number between bounds of the same dtype, which are broadcast."""
+    if not source.size:
+        return
+    buffer = _cuda_array.buffer_for(target)
+    numbers = _cuda_array.readable(source, buffer)
+    low, high = _bound_of(lowest, source), _bound_of(highest, source)
+    axes = np.array([source.shape, low.strides, high.strides], np.int64)
+    axes[1:] //= source.dtype.itemsize
+    axes_there = _cuda_array.upload(axes, source)
+    are_integers = source.dtype.kind in "iu"
+    number = source.dtype.type(0) if are_integers else SEEN[source.dtype.name][1]
+    _cuda_array.launch(
+        bound_strided_cuda,
+        source,
+        _cuda_array.blocks_for(source.size),
+        number,
+        int(are_integers),
+        source.size,
+        source.ndim,
+        axes_there.address,
+        numbers.address,
+        buffer.address,
+        low.array.address,
+        low.size,
+        high.array.address,
+        high.size,
+    )
+    _cuda_array.deliver(buffer, target)
+
+
+def _bound_of(value: HostArray | CudaArray, source: CudaArray) -> _Bound:
+    if isinstance(value, CudaArray):
+        array = _cuda_array.in_c_order(value)
+        layout = array.layout()
+    else:
+        layout = np.ascontiguousarray(value).reshape(value.shape)
+        array = _cuda_array.upload(layout, source)
+    return _Bound(array, np.broadcast_to(layout, source.shape).strides, value.size)

@@ -1,0 +1,270 @@
+"""Lists of CUDA arrays: one table on the device, and one launch for all tensors of a dtype.
+
+Nothing here waits for the device, but where a norm that is not finite shall raise.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numclip import _array, _cuda_array
+from numclip import _compile_cuda as compile_cuda
+from numclip._cuda_array import CudaArray
+from numclip._kernels import table as kernels
+from numclip._kernels.clip import (
+    ROOT,
+    STATE,
+    finish_norm_cuda,
+    scale_chunks_cuda,
+    take_norm_cuda,
+)
+from numclip._kernels.elementwise import map_chunks_cuda
+from numclip._kernels.factor import slack_of
+from numclip._kernels.norm import (
+    find_largest_cuda,
+    pieces_of,
+    rescue_sums_cuda,
+    sum_chunks_cuda,
+    sum_pieces_cuda,
+)
+
+# How kernels see dtypes: the kind in a table, a number of the type, and how many make an element.
+SEEN: dict[str, tuple[int, Any, int]] = {
+    "float16": (kernels.FLOAT16, np.uint16(0), 1),
+    "bfloat16": (kernels.BFLOAT16, np.int16(0), 1),
+    "float32": (kernels.FLOAT32, np.float32(0), 1),
+    "float64": (kernels.FLOAT64, np.float64(0), 1),
+    "complex64": (kernels.FLOAT32, np.float32(0), 2),
+    "complex128": (kernels.FLOAT64, np.float64(0), 2),
+}
+NUMBERS = {kind: number for kind, number, _ in SEEN.values()}
+
+_FLOAT64 = np.dtype(np.float64)
+
+# Tables that stay on the device, as most steps come with the same arrays as the one before.
+_KEPT_TABLES = 8
+
+
+class CudaNorm(NamedTuple):
+    """A norm on the device: an array without dimensions, and whether it is finite, if asked."""
+
+    array: CudaArray
+    is_finite: bool | None = None
+
+    @property
+    def value(self) -> Any:
+        return self.array.array
+
+    def on_host(self) -> float:
+        return float(_cuda_array.download(self.array))
+
+
+class _Table:
+    """A table on the device, and the room that the norm of its tensors takes."""
+
+    def __init__(self, host: Any, like: CudaArray) -> None:
+        sizes = host[:, kernels.SIZE]
+        chunks = kernels.chunks_of(sizes)
+        pieces = pieces_of(sizes)
+        host[:, kernels.FIRST_CHUNK] = np.cumsum(chunks) - chunks
+        host[:, kernels.FIRST_PIECE] = np.cumsum(pieces) - pieces
+        larger = np.flatnonzero(pieces > 1)
+        self.rows = len(host)
+        self.chunks, self.pieces = int(chunks.sum()), int(pieces.sum())
+        self.larger = len(larger)
+        self.longest = int(sizes.max(initial=0))
+        present = sizes > 0
+        self.kinds = [int(kind) for kind in np.unique(host[present, kernels.KIND])]
+        self.has_doubles = kernels.FLOAT64 in self.kinds
+        self._memory = _cuda_array.upload(np.concatenate([host.reshape(-1), larger]), like)
+        self.address = self._memory.address
+        self.larger_address = self.address + host.nbytes
+        doubles = self.has_doubles
+        room = [self.chunks, self.pieces, self.rows]
+        room += [self.rows, self.chunks, self.chunks] if doubles else [0, 0, 0]
+        self._room = _cuda_array.empty((sum(room),), np.float64, like)
+        starts = np.cumsum([0, *room]) * _FLOAT64.itemsize + self._room.address
+        self.sums, self.sums_of_pieces, self.totals, self.exponents, self.largest, self.rescued = (
+            starts[:-1].tolist()
+        )
+        self.state = _cuda_array.empty((STATE,), np.float64, like)
+
+
+class _Tables:
+    """The tables that were used last, by what they hold and where."""
+
+    def __init__(self) -> None:
+        self._tables: OrderedDict[Any, _Table] = OrderedDict()
+
+    def get(self, host: Any, like: CudaArray) -> _Table:
+        key = (like.library, like.device, like.library.stream(like), host.tobytes())
+        table = self._tables.get(key)
+        if table is None:
+            table = self._tables[key] = _Table(host, like)
+            if len(self._tables) > _KEPT_TABLES:
+                self._tables.popitem(last=False)
+        self._tables.move_to_end(key)
+        return table
+
+    def clear(self) -> None:
+        self._tables.clear()
+
+
+TABLES = _Tables()
+
+
+class CudaTensors(NamedTuple):
+    """CUDA arrays of one device, with what they are written to.
+
+    What kernels write to `buffers` is copied to `targets` afterwards.
+    """
+
+    like: CudaArray
+    table: Any
+    kept: Sequence[CudaArray]
+    buffers: Sequence[CudaArray] = ()
+    targets: Sequence[CudaArray] = ()
+
+    def norm(self) -> CudaNorm:
+        with compile_cuda.LAUNCHES:
+            return CudaNorm(self._finish(TABLES.get(self.table, self.like), np.inf, 0, 0))
+
+    def given_norm(self, use_norm: object) -> CudaArray:
+        """Return a norm that the caller knows; one that the device has is not looked at."""
+        found = _cuda_array.cuda_array(use_norm, "use_norm")
+        if found is None:
+            norm = np.array(_array.as_norm(use_norm, "use_norm"))
+            return _cuda_array.upload(norm, self.like)._replace(dtype=_FLOAT64, shape=())
+        if found.ndim != 0 or not _array.is_floating(found.dtype):
+            raise ValueError(
+                f"`use_norm` must be a floating scalar, got {_array.describe(use_norm)}"
+            )
+        _array.check_one_place([("t_list", self.like), ("use_norm", found)])
+        return found
+
+    def scale(
+        self, norm: CudaArray, limit: float, nonfinite: str = "propagate", roundings: int = 0
+    ) -> CudaNorm:
+        """Write what brings a norm, which is known, to the limit; `norm` is a CUDA array."""
+        with compile_cuda.LAUNCHES:
+            table = TABLES.get(self.table, self.like)
+            number = SEEN[norm.dtype.name][1]
+            slack = self._slack(table, roundings)
+            arguments = (number, norm.address, table.state.address, limit, slack)
+            _cuda_array.launch(take_norm_cuda, self.like, 1, *arguments)
+            return CudaNorm(norm, self._write(table, nonfinite))
+
+    def clip(
+        self, limit: float, nonfinite: str = "propagate", roundings: int = 0, shift: int = 0
+    ) -> CudaNorm:
+        """Bring the norm, divided by 2**shift, to the limit.
+
+        A norm that is not finite makes everything NaN, or zero, or with "raise" changes nothing.
+        """
+        with compile_cuda.LAUNCHES:
+            table = TABLES.get(self.table, self.like)
+            norm = self._finish(table, limit, self._slack(table, roundings), shift)
+            return CudaNorm(norm, self._write(table, nonfinite))
+
+    def map(self, operation: tuple[float, ...]) -> None:
+        """Write what an operation of `_kernels/elementwise.py` makes of each number."""
+        with compile_cuda.LAUNCHES:
+            table = TABLES.get(self.table, self.like)
+            for kind in table.kinds:
+                source = (kind, table.address, table.rows, table.chunks)
+                arguments = (operation, NUMBERS[kind], *source)
+                _cuda_array.launch(map_chunks_cuda, self.like, table.chunks, *arguments)
+            self._deliver()
+
+    def _slack(self, table: _Table, roundings: int) -> int:
+        return int(slack_of(table.longest, table.rows)) + roundings
+
+    def _finish(self, table: _Table, limit: float, slack: int, shift: int) -> CudaArray:
+        """Enqueue what leaves the norm, and the factors for a limit, in the device's memory."""
+        like = self.like
+        norm = _cuda_array.empty((), np.float64, like)
+        with compile_cuda.LAUNCHES, compile_cuda.on_device(like.device):
+            stream = like.library.stream(like)
+            where = (like.device, stream)
+            place = (table.address, table.rows)
+            for kind in table.kinds:
+                arguments = (NUMBERS[kind], kind, *place, table.chunks, table.sums)
+                sum_chunks_cuda.launch(*where, table.chunks, *arguments)
+            pieces = self._sum_pieces(table, table.sums, where)
+            if table.has_doubles:
+                sizes = (*place, table.chunks, table.pieces)
+                find_largest_cuda.launch(*where, table.chunks, *sizes, pieces, table.largest)
+                rescued = (table.sums, pieces, table.largest, table.exponents, table.rescued)
+                rescue_sums_cuda.launch(*where, table.chunks, *sizes, *rescued)
+                pieces = self._sum_pieces(table, table.rescued, where)
+            finish_norm_cuda.launch(
+                *where,
+                1,
+                *place,
+                table.pieces,
+                pieces,
+                table.larger_address,
+                table.larger,
+                table.totals,
+                table.exponents,
+                int(table.has_doubles),
+                norm.address,
+                table.state.address,
+                float(limit),
+                slack,
+                shift,
+            )
+        return norm
+
+    def _sum_pieces(self, table: _Table, sums: int, where: tuple[int, int]) -> int:
+        """Return where the sums of pieces are: those of chunks, where a piece is one chunk."""
+        if table.pieces == table.chunks:
+            return sums
+        arguments = (table.address, table.rows, table.chunks, sums, table.pieces)
+        sum_pieces_cuda.launch(*where, table.pieces, *arguments, table.sums_of_pieces)
+        return int(table.sums_of_pieces)
+
+    def _write(self, table: _Table, nonfinite: str) -> bool | None:
+        """Enqueue what writes the results; return whether the norm is finite, if that was asked."""
+        is_finite = None
+        if nonfinite == "raise":
+            is_finite = bool(np.isfinite(_cuda_array.download(table.state)[ROOT]))
+            if not is_finite:
+                return False
+        zeros = int(nonfinite == "zero")
+        for kind in table.kinds:
+            source = (kind, table.address, table.rows, table.chunks, table.state.address)
+            arguments = (NUMBERS[kind], *source, zeros)
+            _cuda_array.launch(scale_chunks_cuda, self.like, table.chunks, *arguments)
+        self._deliver()
+        return is_finite
+
+    def _deliver(self) -> None:
+        for buffer, target in zip(self.buffers, self.targets, strict=True):
+            _cuda_array.deliver(buffer, target)
+
+
+def cuda_tensors(sources: Sequence[CudaArray], targets: Sequence[CudaArray]) -> CudaTensors:
+    """Return a table of checked arrays of one device; those not in C order are copied."""
+    buffers = [_cuda_array.buffer_for(target) for target in targets]
+    numbers = [
+        _cuda_array.readable(source, buffer)
+        for source, buffer in zip(sources, buffers, strict=True)
+    ]
+    return CudaTensors(sources[0], table_of(numbers, buffers), numbers, buffers, targets)
+
+
+def table_of(sources: Sequence[CudaArray], targets: Sequence[CudaArray]) -> Any:
+    seen = [SEEN[source.dtype.name] for source in sources]
+    table = np.zeros((len(sources), kernels.CUDA_COLUMNS), np.int64)
+    table[:, kernels.SOURCE] = [source.address for source in sources]
+    table[:, kernels.TARGET] = [target.address for target in targets]
+    table[:, kernels.SIZE] = [
+        source.size * parts for source, (_, _, parts) in zip(sources, seen, strict=True)
+    ]
+    table[:, kernels.KIND] = [kind for kind, _, _ in seen]
+    return table
