@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test demo golden bench compare clean
+.PHONY: test ptx demo golden bench compare gpu clean
 
 # The whole check of the project; works on a fresh clone with Python alone.
 test: $(VENV)/.installed
@@ -11,6 +11,10 @@ test: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -n 2 tests/cuda
+
+# Compiles every kernel for a GPU, without one, and looks at what comes of it.
+ptx: .venv-ptx/.installed
+	NUMCLIP_TEST_PTX=1 .venv-ptx/bin/python -m pytest -n 2 tests/ptx
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m numclip demo
@@ -24,6 +28,11 @@ bench: .venv-compare/.installed
 	cd asv_benchmarks && ../.venv-compare/bin/python -m asv machine --yes
 	cd asv_benchmarks && ../.venv-compare/bin/python -m asv run --environment existing:same \
 		--set-commit-hash $$(git rev-parse HEAD)
+
+# Proves the kernels on the GPU of this machine, whose Python has PyTorch and CuPy, and measures
+# them; writes docs/performance/gpu.md.
+gpu:
+	$(PYTHON) -m asv_benchmarks.gpu
 
 # numclip beside PyTorch, TensorFlow, optax and NumPy; writes docs/performance/comparison.md.
 compare: .venv-compare/.installed
@@ -41,6 +50,12 @@ $(VENV)/.installed: pyproject.toml
 	.venv-compare/bin/python -m pip install --quiet --editable '.[compare]'
 	touch $@
 
+.venv-ptx/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-ptx
+	.venv-ptx/bin/python -m pip install --quiet --upgrade pip
+	.venv-ptx/bin/python -m pip install --quiet --editable '.[ptx]'
+	touch $@
+
 .venv-golden/.installed: tests/golden/requirements.txt
 	$(PYTHON) -m venv .venv-golden
 	.venv-golden/bin/python -m pip install --quiet --upgrade pip
@@ -48,4 +63,4 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-compare .venv-golden .cache
+	rm -rf $(VENV) .venv-compare .venv-golden .venv-ptx .cache

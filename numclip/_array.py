@@ -80,6 +80,19 @@ def as_array(
     expected: str = INEXACT,
 ) -> Array:
     """Take what np.asarray takes, of an accepted dtype."""
+    _refuse_cuda(value, argument)
+    return _as_host_array(value, argument, accepts, expected)
+
+
+def _refuse_cuda(value: object, argument: str) -> None:
+    # NumPy would copy the arrays of some libraries, and wait for them.
+    if cuda_array(value, argument) is not None:
+        raise TypeError(f"`{argument}` must be on the host, got {describe(value)} on a CUDA device")
+
+
+def _as_host_array(
+    value: object, argument: str, accepts: Callable[[np.dtype[Any]], bool], expected: str
+) -> Array:
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
@@ -98,7 +111,7 @@ def as_tensor(
     """Take, besides what `as_array` takes, a CUDA array of an accepted dtype."""
     found = cuda_array(value, argument)
     if found is None:
-        return as_array(value, argument, accepts, expected)
+        return _as_host_array(value, argument, accepts, expected)
     if not accepts(found.dtype):
         raise TypeError(f"`{argument}` must be {expected}, got {describe(value)}")
     return found
@@ -117,6 +130,11 @@ def _with_dtype(value: object, array: Array) -> str:
 
 def as_integers(value: object, argument: str) -> Array:
     """Take integers of any shape; an empty list holds none."""
+    _refuse_cuda(value, argument)
+    return _as_host_integers(value, argument)
+
+
+def _as_host_integers(value: object, argument: str) -> Array:
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
@@ -132,7 +150,7 @@ def as_integer_tensor(value: object, argument: str) -> Tensor:
     """Take, besides what `as_integers` takes, a CUDA array of integers."""
     found = cuda_array(value, argument)
     if found is None:
-        return as_integers(value, argument)
+        return _as_host_integers(value, argument)
     if not is_integer(found.dtype):
         raise TypeError(f"`{argument}` must be integers, got {describe(value)}")
     return found

@@ -75,7 +75,7 @@ class _CudaFunction:
 
 @cache
 def _device_function(function: Callable[..., Any]) -> Any:
-    return numba_cuda().jit(device=True)(_with_cuda(function))
+    return numba_cuda().jit(device=True)(with_cuda(function))
 
 
 def cuda_function(function: Callable[..., Any]) -> _CudaFunction:
@@ -83,7 +83,7 @@ def cuda_function(function: Callable[..., Any]) -> _CudaFunction:
     return _CudaFunction(function)
 
 
-def _with_cuda(function: Any) -> Callable[..., Any]:
+def with_cuda(function: Any) -> Callable[..., Any]:
     """Return the function with numba.cuda, and compiled functions, for what stands for them."""
     names = dict(function.__globals__)
     for name in function.__code__.co_names:
@@ -136,9 +136,9 @@ class CudaKernel:
             return self._compiled[key][blocks, self._threads, where, self._shared_bytes]
 
     def _compile(self, signature: Any) -> Any:
-        dispatcher = numba_cuda().jit(_with_cuda(self.function), cache=True)
+        dispatcher = numba_cuda().jit(with_cuda(self.function), cache=True)
         if not stamp_cache(dispatcher):
-            dispatcher = numba_cuda().jit(_with_cuda(self.function))
+            dispatcher = numba_cuda().jit(with_cuda(self.function))
         with without_contraction():
             dispatcher.compile(signature)
         dispatcher.disable_compile()

@@ -283,13 +283,15 @@ def empty(shape: Shape, dtype: Any, like: CudaArray) -> CudaArray:
 
 
 def full(shape: Shape, value: Any, like: CudaArray) -> CudaArray:
-    """Return an array of the dtype of `value`, a scalar of NumPy's, that holds it everywhere."""
+    """Return an array that holds a scalar of NumPy's everywhere, the parts of which are equal."""
     from numclip._kernels.strided import fill_cuda
 
     array = empty(shape, value.dtype, like)
     if array.size:
-        number = np.asarray(value).view(f"u{value.dtype.itemsize}")[()]
-        launch(fill_cuda, like, blocks_for(array.size), number, array.size, array.address)
+        itemsize = min(value.dtype.itemsize, 8)
+        number = np.asarray(value).reshape(1).view(f"u{itemsize}")[0]
+        size = array.nbytes // itemsize
+        launch(fill_cuda, like, blocks_for(size), number, size, array.address)
     return array
 
 

@@ -216,6 +216,7 @@ class IndexedSlices(NamedTuple):
         shape = require_shape(self, "self")
         if len(shape) != 2:
             raise ValueError(f"`self.dense_shape` must have two dimensions, got {shape}")
+        _array.as_array(self.values, "self.values")
         values, indices, _ = self.coalesce()
         if values.dtype.itemsize < 4:
             raise TypeError(f"`self.values`: scipy.sparse has no arrays of dtype {values.dtype}")

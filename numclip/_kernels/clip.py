@@ -17,6 +17,7 @@ from numclip._kernels.elementwise import (
     map_chunks,
 )
 from numclip._kernels.factor import clip_factor, slack_of
+from numclip._kernels.half import widen
 from numclip._kernels.memory import numbers_at, table_at
 from numclip._kernels.norm import (
     LANES_BYTES,
@@ -198,7 +199,7 @@ def take_norm_cuda(like, norm_address, state_address, limit, slack):
     if cuda.threadIdx.x == 0 and cuda.blockIdx.x == 0:
         norm = numbers_at(norm_address, 1, like)
         state = numbers_at(state_address, STATE, _FLOAT64)
-        _store_state(state, np.float64(norm[0]), 0, limit, slack)
+        _store_state(state, np.float64(widen(norm[0])), 0, limit, slack)
 
 
 @cuda_kernel(MAP_THREADS)

@@ -3,9 +3,14 @@
 import os
 import sys
 import warnings
+from typing import Any
 
 import pytest
+from cuda_signatures import SIGNATURES, types_of
 
+from numclip._compile_cuda import CudaKernel
+
+# Alone where the simulator is not on: nothing of the rest works there.
 if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
     collect_ignore_glob = ["test_*.py"]
 
@@ -17,3 +22,16 @@ def simulator() -> None:
     sys.setswitchinterval(5e-5)
     # Kernels run as Python, where NumPy warns of what overflows and of NaN.
     warnings.filterwarnings("ignore", category=RuntimeWarning)
+
+
+@pytest.fixture(autouse=True)
+def known_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no kernel be launched with types that are not compiled in tests/ptx."""
+    known = {name: {types_of(each) for each in cases} for name, cases in SIGNATURES.items()}
+    launch = CudaKernel.launch
+
+    def checked(self: CudaKernel, device: int, stream: int, units: int, *arguments: Any) -> None:
+        assert types_of(arguments) in known[self.function.__name__]
+        launch(self, device, stream, units, *arguments)
+
+    monkeypatch.setattr(CudaKernel, "launch", checked)

@@ -5,13 +5,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arrays import HOSTILE, dtype_named
+from arrays import FLOATING, HOSTILE, dtype_named, normal
 from devices import on_device, on_host
-from operations import OPERATIONS, Operation, leaves, structure
+from operations import OPERATIONS, REDUCTIONS, Operation, Reduction, leaves, structure
 
-# What a device's array cannot be is refused: see test_cuda_errors.py.
-REFUSED = ("unaligned", "byte-swapped")
-# One of each kind: the operations differ in what they do with sizes, shapes and magnitudes.
+import numclip as nc
+from numclip import _compile_cuda
+from numclip._compile_cuda import CudaKernel
+from numclip._cuda_array import cuda_array
+from numclip._cuda_tensors import CudaTensors, _Table
+from numclip._kernels.memory import numbers_at
+from numclip._kernels.norm import norm_of_sums
+from numclip._kernels.table import CHUNK, COLUMNS, CUDA_COLUMNS, FIRST_CHUNK, SIZE, chunks_of
+
+# One of each kind: the operations differ in what they do with sizes, shapes and magnitudes. What
+# is unaligned or byte-swapped is refused, see test_cuda_errors.py.
 ARRAYS = (
     "empty",
     "no columns",
@@ -73,3 +81,156 @@ def test_result(operation: Operation, dtype: str, array: str) -> None:
     assert structure(result) == structure(device)
     assert bits(device) == bits(host)
     assert bits(result) == bits(operation.call(host, limit, None))
+
+
+def with_the_indices_of(out: Any, operand: Any) -> Any:
+    """Return `out` with the operand's arrays of indices, as those of a device are not compared."""
+    if isinstance(out, nc.IndexedSlices):
+        return out._replace(indices=operand.indices)
+    if isinstance(out, list):
+        return [with_the_indices_of(*pair) for pair in zip(out, operand, strict=True)]
+    return out
+
+
+# Where results are written is the border's business: a few arrays show it.
+WRITTEN = ("empty", "0-d", "129 elements", "strided columns", "transposed", "NaN")
+
+
+@pytest.mark.parametrize("array", WRITTEN)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "complex128"])
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_out(operation: Operation, dtype: str, array: str) -> None:
+    make = HOSTILE[array]
+    if dtype not in operation.dtypes or make(np.dtype(np.float64)).ndim < operation.dimensions:
+        return
+    limit = 0.01
+    expected = bits(operation.call(operation.operand(make(dtype_named(dtype))), limit, None))
+    operand, out, in_place = (
+        on_device(operation.operand(make(dtype_named(dtype)))) for _ in range(3)
+    )
+    out = with_the_indices_of(out, operand)
+    before = bits(operand)
+    for x in leaves(out):
+        on_host(x).fill(7)
+    for t, target in ((operand, out), (in_place, in_place)):
+        result = operation.call(t, limit, target)
+        assert all(a is b for a, b in zip(leaves(result), leaves(target), strict=True))
+        assert bits(target) == expected
+    assert bits(operand) == before
+
+
+@pytest.mark.parametrize(("reduction", "dtype", "array"), cases(REDUCTIONS))
+def test_norm(reduction: Reduction, dtype: str, array: str) -> None:
+    make = HOSTILE[array]
+    device = on_device(reduction.operand(make(dtype_named(dtype))))
+    norm = on_host(reduction.call(device))
+    assert norm.shape == ()
+    assert norm.dtype == np.float64
+    expected = reduction.call(reduction.operand(make(dtype_named(dtype))))
+    assert bits([norm]) == bits([np.asarray(expected)])
+
+
+# More threads than a warp has, which finish_norm_cuda is launched with.
+@pytest.mark.parametrize("threads", [1, 3, 32, 64])
+def test_any_number_of_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_compile_cuda, "SIMULATED_THREADS", threads)
+    monkeypatch.setattr(_compile_cuda, "SIMULATED_BLOCKS", 1 + threads % 4)
+    arrays = [normal(np.dtype(dtype), 4099) for dtype in (np.float32, np.float64, np.float16)]
+    arrays += [normal(np.dtype(np.float64), 130) * 1e-200, normal(np.dtype(np.float32), 3)]
+    expected, norm = nc.clip_by_global_norm(arrays, 1.0)
+    clipped, found = nc.clip_by_global_norm(on_device(arrays), 1.0)
+    assert on_host(found) == norm
+    assert bits(clipped) == bits(expected)
+    x = normal(np.dtype(np.float64), 9, 35)
+    for axis in (0, 1):
+        rows = nc.clip_by_norm(on_device(x), 1.0, axes=axis)
+        assert bits(rows) == bits(nc.clip_by_norm(x, 1.0, axes=axis))
+
+
+def test_tensors_of_many_chunks() -> None:
+    """Sums are added as on the host where a tensor has more chunks than a chunk has numbers."""
+    sizes = [CHUNK * CHUNK * 2 + 1, 5, 0, CHUNK * CHUNK, CHUNK * CHUNK + 1]
+    host_table = np.zeros((len(sizes), COLUMNS), np.int64)
+    table = np.zeros((len(sizes), CUDA_COLUMNS), np.int64)
+    table[:, SIZE] = host_table[:, SIZE] = sizes
+    chunks = chunks_of(host_table[:, SIZE])
+    host_table[:, FIRST_CHUNK] = np.cumsum(chunks) - chunks
+    totals = normal(np.dtype(np.float64), chunks.sum()) ** 2
+
+    like = cuda_array(on_device(np.zeros(1)), "like")
+    assert like is not None
+    placed = _Table(table, like)
+    placed.kinds = []  # no numbers are read
+    numbers_at(placed.sums, placed.chunks, np.float64(0))[:] = totals
+    norm = CudaTensors(like, table, ())._finish(placed, math.inf, 0, 0)
+    assert on_host(norm.array) == norm_of_sums(host_table, totals.copy())[0]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "int64", "uint64"])
+def test_clip_by_value_of_integers(dtype: str) -> None:
+    info = np.iinfo(dtype)
+    x = np.random.default_rng(8).integers(info.min, info.max, (30, 10), dtype, endpoint=True)
+    columns = x[0] // 2
+    for lowest, highest in ((info.min, info.max), (info.min + 3, info.max // 2), (columns, 5)):
+        expected = nc.clip_by_value(x, lowest, highest)
+        for array in (x, np.asfortranarray(x)):
+            found = on_host(nc.clip_by_value(on_device(array), lowest, highest))
+            assert found.dtype == x.dtype
+            assert found.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("dtype", FLOATING)
+def test_clip_by_value_with_bounds_of_the_device(dtype: str) -> None:
+    x = normal(dtype_named(dtype), 6, 33)
+    lowest, highest = x[0] - 1, np.abs(x[:, 0:1])
+    expected = nc.clip_by_value(x, lowest, highest)
+    found = nc.clip_by_value(on_device(x), on_device(lowest), on_device(highest))
+    assert bits(found) == bits(expected)
+
+
+@pytest.mark.parametrize("given", [0.75, np.float32(0.75), np.float16(0.75), np.inf, np.nan])
+@pytest.mark.parametrize("limit", [0.5, 1.0])
+def test_use_norm(given: Any, limit: float) -> None:
+    x = normal(np.dtype(np.float32), 33)
+    expected, _ = nc.clip_by_global_norm([x], limit, use_norm=given)
+    for norm in (given, on_device(np.asarray(given))):
+        clipped, reported = nc.clip_by_global_norm([on_device(x)], limit, use_norm=norm)
+        assert reported is norm
+        assert bits(clipped) == bits(expected)
+
+
+def test_the_norm_of_one_call_is_used_by_the_next() -> None:
+    arrays = [normal(np.dtype(np.float32), 33), normal(np.dtype(np.float16), 4, 5)]
+    norm = nc.global_norm(on_device(arrays))
+    clipped, _ = nc.clip_by_global_norm(on_device(arrays), 0.5, use_norm=norm)
+    assert bits(clipped) == bits(nc.clip_by_global_norm(arrays, 0.5)[0])
+
+
+def test_launches() -> None:
+    """A list of many tensors of one dtype takes as many launches as one tensor."""
+    launched = []
+
+    def count(self: CudaKernel, *arguments: Any) -> None:
+        launched.append(self.function.__name__)
+
+    few, many = (
+        on_device([normal(np.dtype(np.float32), 10)]),
+        on_device([normal(np.dtype(np.float32), 10)] * 200),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CudaKernel, "launch", count)
+        for t_list in (few, many):
+            launched.clear()
+            nc.clip_by_global_norm(t_list, 1.0)
+            assert launched == ["sum_chunks_cuda", "finish_norm_cuda", "scale_chunks_cuda"]
+        launched.clear()
+        pairs = [(x, nc.Variable(y)) for x, y in zip(many, on_device_copies(many), strict=True)]
+        optimizer = nc.train.AdamOptimizer()
+        optimizer.apply_gradients(pairs)
+        launched.clear()
+        optimizer.apply_gradients(pairs)
+        assert launched == ["update_2_cuda"]
+
+
+def on_device_copies(arrays: list[Any]) -> list[Any]:
+    return [on_device(on_host(x).copy()) for x in arrays]

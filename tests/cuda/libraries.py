@@ -1,0 +1,194 @@
+"""Stand-ins for PyTorch and CuPy, of arrays whose memory is the host's.
+
+They offer what the documentation of both says of the parts that numclip uses, and no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+TORCH, CUPY = ModuleType("torch"), ModuleType("cupy")
+
+STRIDED = object()
+DEVICE = SimpleNamespace(type="cuda", index=0)
+
+
+class Dtype:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"torch.{self.name}"
+
+
+DTYPES = {
+    name: Dtype(name)
+    for name in (
+        *("float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
+        *("int8", "int16", "int32", "int64", "uint8"),
+    )
+}
+
+
+class Tensor:
+    """A tensor of PyTorch's on a CUDA device."""
+
+    is_cuda = True
+    layout = STRIDED
+    device = DEVICE
+
+    def __init__(self, array: Any) -> None:
+        self.numbers = array
+
+    @property
+    def dtype(self) -> Dtype:
+        return DTYPES[self.numbers.dtype.name]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.numbers.shape)
+
+    def is_conj(self) -> bool:
+        return False
+
+    def is_neg(self) -> bool:
+        return False
+
+    def is_contiguous(self) -> bool:
+        return bool(self.numbers.flags.c_contiguous)
+
+    def stride(self) -> tuple[int, ...]:
+        return tuple(step // self.numbers.itemsize for step in self.numbers.strides)
+
+    def get_device(self) -> int:
+        return 0
+
+    def data_ptr(self) -> int:
+        return int(self.numbers.__array_interface__["data"][0])
+
+    def cpu(self) -> Any:
+        return SimpleNamespace(numpy=lambda: self.numbers.copy())
+
+    def to(self, device: Any, non_blocking: bool) -> Tensor:
+        assert device is DEVICE
+        return Tensor(self.numbers.copy())
+
+    def __neg__(self) -> Tensor:
+        return Tensor(-self.numbers)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return Tensor(self.numbers * other)
+
+
+Tensor.__module__ = "torch"
+
+
+def _torch_empty(shape: Any, *, dtype: Dtype, device: Any) -> Tensor:
+    assert device is DEVICE
+    kind = ml_dtypes.bfloat16 if dtype.name == "bfloat16" else dtype.name
+    return Tensor(np.empty(shape, kind))
+
+
+def _torch_sort(keys: Tensor, stable: bool) -> tuple[Tensor, Tensor]:
+    assert stable
+    order = np.argsort(keys.numbers, kind="stable")
+    return Tensor(keys.numbers[order]), Tensor(order)
+
+
+vars(TORCH).update(
+    DTYPES,
+    strided=STRIDED,
+    empty=_torch_empty,
+    sort=_torch_sort,
+    from_numpy=Tensor,
+    cuda=SimpleNamespace(current_stream=lambda device: SimpleNamespace(cuda_stream=0)),
+)
+
+
+class ndarray:
+    """An array of CuPy's."""
+
+    __cuda_array_interface__ = None
+    device = SimpleNamespace(id=0)
+
+    def __init__(self, array: Any) -> None:
+        self.numbers = array
+
+    @property
+    def dtype(self) -> Any:
+        return self.numbers.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.numbers.shape)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple(self.numbers.strides)
+
+    @property
+    def flags(self) -> Any:
+        return SimpleNamespace(c_contiguous=self.numbers.flags.c_contiguous)
+
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(ptr=self.numbers.__array_interface__["data"][0])
+
+    def get(self) -> Any:
+        return self.numbers.copy()
+
+    def __getitem__(self, index: ndarray) -> ndarray:
+        return ndarray(self.numbers[index.numbers])
+
+    def __neg__(self) -> ndarray:
+        return ndarray(-self.numbers)
+
+    def __mul__(self, other: Any) -> ndarray:
+        return ndarray(self.numbers * other)
+
+
+ndarray.__module__ = "cupy"
+
+
+@contextlib.contextmanager
+def _cupy_device(device: int) -> Iterator[None]:
+    assert device == 0
+    yield
+
+
+def _cupy_argsort(keys: ndarray, kind: str) -> ndarray:
+    assert kind == "stable"
+    return ndarray(np.argsort(keys.numbers, kind="stable"))
+
+
+vars(CUPY).update(
+    empty=lambda shape, dtype: ndarray(np.empty(shape, dtype)),
+    asarray=lambda host: ndarray(np.array(host)),
+    argsort=_cupy_argsort,
+    cuda=SimpleNamespace(Device=_cupy_device, get_current_stream=lambda: SimpleNamespace(ptr=0)),
+)
+
+
+class Exporter:
+    """An array of a library that numclip does not know, with CUDA's interface for arrays."""
+
+    def __init__(self, array: Any) -> None:
+        self.numbers = array
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        interface = self.numbers.__array_interface__
+        return {
+            "version": 3,
+            "shape": interface["shape"],
+            "typestr": interface["typestr"],
+            "data": interface["data"],
+            "strides": interface["strides"],
+            "stream": None,
+        }

@@ -1,0 +1,107 @@
+"""Results come from the library that the arguments came from, and are the host's bits."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import libraries
+import numpy as np
+import pytest
+from arrays import DTYPES, dtype_named, normal
+from devices import on_host
+from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
+import numclip as nc
+
+
+@pytest.fixture(params=["torch", "cupy"])
+def wrap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Stand in for a library, and make its arrays."""
+    module = getattr(libraries, request.param.upper())
+    monkeypatch.setitem(sys.modules, request.param, module)
+    return libraries.Tensor if request.param == "torch" else libraries.ndarray
+
+
+def test_clip_by_global_norm(wrap: Callable[..., Any]) -> None:
+    for dtype in map(dtype_named, DTYPES):
+        arrays = [normal(dtype, 7, 5), None, normal(dtype, 130)[::2], normal(dtype, 0)]
+        expected, norm = nc.clip_by_global_norm(arrays, 0.5)
+        given = [None if x is None else wrap(x) for x in arrays]
+        clipped, found = nc.clip_by_global_norm(given, 0.5)
+        assert type(found) is wrap and found.numbers.shape == ()
+        assert found.numbers == norm
+        for x, wanted in zip(clipped, expected, strict=True):
+            if wanted is None:
+                assert x is None
+                continue
+            assert type(x) is wrap
+            assert x.numbers.dtype == dtype
+            assert x.numbers.tobytes() == wanted.tobytes()
+        in_place, _ = nc.clip_by_global_norm(given, 0.5, out=given)
+        assert all(a is b for a, b in zip(in_place, given, strict=True))
+        assert given[2].numbers.tobytes() == expected[2].tobytes()
+
+
+def test_slices(wrap: Callable[..., Any]) -> None:
+    values, indices = normal(np.dtype(np.float32), 40, 3), np.arange(40) % 7
+    host = nc.IndexedSlices(values, indices, (9, 3))
+    device = nc.IndexedSlices(wrap(values), wrap(indices), (9, 3))
+    assert device.dtype == np.float32
+    assert device.to_dense().numbers.tobytes() == host.to_dense().tobytes()
+    summed, expected = device.coalesce(), host.coalesce()
+    assert summed.values.numbers.tobytes() == expected.values.tobytes()
+    assert summed.indices.numbers.tolist() == expected.indices.tolist()
+    assert (-device * 2.0).values.numbers.tolist() == (-values * 2).tolist()
+    joined = device + device
+    assert joined.values.numbers.tobytes() == values.tobytes() * 2
+    assert joined.indices.numbers.tolist() == [*indices, *indices]
+
+
+@pytest.mark.parametrize("make", [nc.train.GradientDescentOptimizer, nc.train.AdamOptimizer])
+def test_optimizer(wrap: Callable[..., Any], make: Any) -> None:
+    start, gradient = normal(np.dtype(np.float32), 6, 3), normal(np.dtype(np.float32), 6, 3)
+    host, device = nc.Variable(start.copy()), nc.Variable(wrap(start.copy()))
+    for variable, each in ((host, gradient), (device, wrap(gradient))):
+        optimizer = make(0.1)
+        optimizer.apply_gradients([(each, variable)])
+        optimizer.apply_gradients([(each, variable)])
+    assert type(device.value) is wrap
+    assert device.value.numbers.tobytes() == host.value.tobytes()
+    assert all(type(slot.value) is wrap for slot in optimizer.variables())
+
+
+def test_foreign_array() -> None:
+    x = normal(np.dtype(np.float32), 6, 33)
+    result = nc.clip_by_norm(libraries.Exporter(x.T), 1.0)
+    assert type(result) is FakeCUDAArray
+    assert on_host(result).tobytes() == nc.clip_by_norm(x.T, 1.0).tobytes()
+    exporter = libraries.Exporter(x)
+    assert nc.clip_by_norm(exporter, 1.0, out=exporter) is exporter
+    assert x.T.tobytes() == on_host(result).tobytes()
+
+
+def test_a_tensor_of_the_host_is_no_pointer(
+    wrap: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if wrap is libraries.Tensor:
+        monkeypatch.setattr(libraries.Tensor, "is_cuda", False)
+        with pytest.raises(TypeError, match="`t` must be float16"):
+            nc.clip_by_norm(wrap(normal(np.dtype(np.float32), 3)), 1.0)
+
+
+@pytest.mark.parametrize("view", ["is_conj", "is_neg"])
+def test_lazy_views_are_refused(view: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", libraries.TORCH)
+    monkeypatch.setattr(libraries.Tensor, view, lambda self: True)
+    x = normal(np.dtype(np.complex64), 3)
+    before = x.tobytes()
+    with pytest.raises(ValueError, match="`t` must be resolved"):
+        nc.clip_by_norm(libraries.Tensor(x), 0.1, out=libraries.Tensor(x))
+    assert x.tobytes() == before
+
+
+def test_sparse_tensors_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", libraries.TORCH)
+    monkeypatch.setattr(libraries.Tensor, "layout", "torch.sparse_coo")
+    with pytest.raises(TypeError, match=r"`t` must be strided, got a tensor of layout torch\.sp"):
+        nc.clip_by_norm(libraries.Tensor(normal(np.dtype(np.float32), 3)), 0.1)
