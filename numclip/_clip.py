@@ -257,7 +257,9 @@ def _clip_slices(values: Any, limits: Array, reduced: tuple[int, ...], target: A
     end = begin + len(reduced)
     outer, inner = math.prod(values.shape[:begin]), math.prod(values.shape[end:])
     is_complex = values.dtype.kind == "c"
-    if reduced != tuple(range(begin, end)) or (is_complex and inner > 1):
+    if reduced != tuple(range(begin, end)) or (
+        inner > 1 and (is_complex or _are_few_and_long(values, outer, inner))
+    ):
         kept = [axis for axis in range(values.ndim) if axis not in reduced]
         order = (*kept, *reduced)
         last = tuple(range(len(kept), values.ndim))
@@ -285,6 +287,14 @@ def _clip_slices(values: Any, limits: Array, reduced: tuple[int, ...], target: A
     else:
         _threads.in_parts(parts, clip_slices_parallel, *arguments)
     _array.deliver(buffer, target)
+
+
+def _are_few_and_long(values: Any, outer: int, inner: int) -> bool:
+    if not isinstance(values, CudaArray):
+        return False
+    from numclip import _cuda_axes
+
+    return _cuda_axes.are_few_and_long((outer, values.size // max(outer * inner, 1), inner))
 
 
 def clip_by_average_norm(

@@ -7,8 +7,8 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
-from threading import RLock
+from functools import cache, partial
+from threading import RLock, local
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -24,9 +24,8 @@ WARP = 32
 SIMULATED_THREADS = 4
 SIMULATED_BLOCKS = 3
 
-# Threads that a multiprocessor holds, and blocks, on the devices of compute capability 8 and 9.
-_THREADS_OF_A_MULTIPROCESSOR = 2048
-_BLOCKS_OF_A_MULTIPROCESSOR = 32
+# Grids, on streams, that are kept at hand for each kernel.
+_MOST_CONFIGURATIONS = 1000
 
 # The launches of one call follow each other, whatever other threads launch. The simulator runs one
 # kernel at a time.
@@ -104,8 +103,7 @@ class CudaKernel:
         self.function = function
         self._threads = threads
         self._shared_bytes = shared_bytes
-        self._blocks = min(_THREADS_OF_A_MULTIPROCESSOR // threads, _BLOCKS_OF_A_MULTIPROCESSOR)
-        self._compiled: dict[Any, Any] = {}
+        self._compiled: dict[Any, tuple[Any, int]] = {}
         self._configured: dict[Any, Any] = {}
 
     def launch(self, device: int, stream: int, units: int, *arguments: Any) -> None:
@@ -115,34 +113,48 @@ class CudaKernel:
         if is_simulated():
             self._simulate(units, arguments)
             return
-        blocks = min(units, self._blocks * _multiprocessors(device))
-        key = (device, stream, blocks, *map(type, arguments))
+        types = tuple(map(type, arguments))
+        compiled = self._compiled.get((device, types))
+        if compiled is None:
+            compiled = self._compiled[device, types] = self._compile(arguments)
+        dispatcher, room = compiled
+        blocks = min(units, room)
+        key = (device, stream, blocks, types)
         configured = self._configured.get(key)
         if configured is None:
-            configured = self._configure(blocks, stream, device, arguments)
+            configured = self._configure(dispatcher, blocks, stream)
             self._configured[key] = configured
         configured(*arguments)
 
-    def _configure(self, blocks: int, stream: int, device: int, arguments: Any) -> Any:
-        key = (device, *map(type, arguments))
-        if key not in self._compiled:
-            self._compiled[key] = self._compile(signature_of(arguments))
-        if len(self._configured) > 1000:
+    def _configure(self, dispatcher: Any, blocks: int, stream: int) -> Any:
+        if len(self._configured) > _MOST_CONFIGURATIONS:
             self._configured.clear()
-        where = numba_cuda().external_stream(stream) if stream else 0
+        where = stream_at(stream)
         with warnings.catch_warnings():
             # Of grids that are as small as the arrays are.
             warnings.simplefilter("ignore")
-            return self._compiled[key][blocks, self._threads, where, self._shared_bytes]
+            return dispatcher[blocks, self._threads, where, self._shared_bytes]
 
-    def _compile(self, signature: Any) -> Any:
-        dispatcher = numba_cuda().jit(with_cuda(self.function), cache=True)
-        if not stamp_cache(dispatcher):
-            dispatcher = numba_cuda().jit(with_cuda(self.function))
+    def _compile(self, arguments: tuple[Any, ...]) -> tuple[Any, int]:
+        """Return the kernel for arguments of these types, and how many blocks run at once."""
+        dispatcher = self.dispatcher()
         with without_contraction():
-            dispatcher.compile(signature)
+            dispatcher.compile(signature_of(arguments))
         dispatcher.disable_compile()
-        return dispatcher
+        kernel = next(iter(dispatcher.overloads.values()))
+        return dispatcher, int(
+            kernel.max_cooperative_grid_blocks(self._threads, self._shared_bytes)
+        )
+
+    def dispatcher(self) -> Any:
+        """Return the kernel as Numba has it, before it is compiled."""
+        # Without lto=False the linker compiles once more, and contracts.
+        jit = partial(numba_cuda().jit, lto=False)
+        try:
+            dispatcher = jit(with_cuda(self.function), cache=True)
+        except RuntimeError:  # no folder that could hold the cache is writable
+            return jit(with_cuda(self.function))
+        return dispatcher if stamp_cache(dispatcher) else jit(with_cuda(self.function))
 
     def _simulate(self, units: int, arguments: Any) -> None:
         kernel = numba_cuda().jit(self.function)
@@ -165,11 +177,6 @@ def _type_of(argument: Any) -> Any:
     if type(argument) is int:
         return int64
     return float64 if type(argument) is float else typeof(argument)
-
-
-@cache
-def _multiprocessors(device: int) -> int:
-    return int(numba_cuda().gpus[device].MULTIPROCESSOR_COUNT)
 
 
 @contextmanager
@@ -196,15 +203,42 @@ def without_contraction() -> Iterator[None]:
         nvvm.compile_ir = original
 
 
+class _Current(local):
+    """The device that launches of this thread go to, None outside of a call."""
+
+    device: int | None = None
+
+
+_current = _Current()
+
+
 @contextmanager
 def on_device(device: int) -> Iterator[None]:
     """Launch on a device, and give the thread back the one that it had."""
-    if is_simulated():
+    if is_simulated() or _current.device == device:
         yield
         return
-    with numba_cuda().gpus[device]:
-        yield
+    before, _current.device = _current.device, device
+    try:
+        with numba_cuda().gpus[device]:
+            yield
+    finally:
+        _current.device = before
 
 
-def current_device() -> int:
-    return 0 if is_simulated() else int(numba_cuda().get_current_device().id)
+def device_of(array: Any) -> int:
+    """Return the device of one of Numba's arrays; of others, the current one."""
+    if is_simulated():
+        return 0
+    memory = getattr(array, "gpu_data", None)
+    device = numba_cuda().get_current_device() if memory is None else memory.context.device
+    return int(device.id)
+
+
+def stream_at(handle: int) -> Any:
+    return numba_cuda().external_stream(handle) if handle else 0
+
+
+def wait_for(stream: int) -> None:
+    if stream:
+        stream_at(stream).synchronize()

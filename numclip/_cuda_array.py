@@ -24,13 +24,19 @@ class Library(Protocol):
     def view(self, array: Any, argument: str) -> CudaArray | None:
         """Return where an array's numbers lie, None if that is not on a CUDA device."""
 
+    def columns(self, arrays: Sequence[Any]) -> Columns | None:
+        """Return where arrays lie, None if they are not all alike and in C order."""
+
     def empty(self, shape: Shape, dtype: np.dtype[Any], like: CudaArray) -> Any:
         """Return a new array in C order, on the device of `like`."""
+
+    def empty_like_each(self, arrays: Sequence[Any]) -> list[Any]:
+        """Return a new array for each of those that `columns` took."""
 
     def upload(self, host: HostArray, like: CudaArray) -> Any:
         """Return a copy on the device of `like`, enqueued where `stream` says."""
 
-    def download(self, array: Any) -> HostArray:
+    def download(self, array: CudaArray) -> HostArray:
         """Return a copy in the host's memory, once all work on it is done."""
 
     def stream(self, like: CudaArray) -> int:
@@ -73,6 +79,12 @@ class CudaArray(NamedTuple):
             strides=tuple([strides[i] for i in order]),
         )
 
+    def in_rows(self, length: int) -> list[CudaArray]:
+        """Return parts of so many elements each, of an array in C order."""
+        step = length * self.dtype.itemsize
+        addresses = range(self.address, self.address + self.nbytes, step)
+        return [self._replace(address=address, shape=(length,)) for address in addresses]
+
     def layout(self) -> HostArray:
         """Return an array of NumPy's at the same address, to compare with others.
 
@@ -105,8 +117,63 @@ def _strides_in_c_order(array: CudaArray) -> Shape:
     return tuple(reversed(strides))
 
 
+class Columns(NamedTuple):
+    """Where arrays of one library and one device lie, all in C order: a number for each."""
+
+    like: CudaArray
+    addresses: HostArray
+    sizes: HostArray
+    dtypes: Sequence[np.dtype[Any]]
+
+    def spans(self) -> tuple[HostArray, HostArray]:
+        """Return first and last addresses of those that hold anything, sorted by the first."""
+        itemsizes = np.array([dtype.itemsize for dtype in self.dtypes], np.int64)
+        order = np.argsort(self.addresses)
+        order = order[self.sizes[order] > 0]
+        starts = self.addresses[order]
+        return starts, starts + (self.sizes * itemsizes)[order]
+
+
+def _columns_of_views(library: Library, arrays: Sequence[Any]) -> Columns | None:
+    views = [library.view(array, "array") for array in arrays]
+    first = views[0]
+    if first is None or any(
+        view is None or view.strides is not None or view.device != first.device for view in views
+    ):
+        return None
+    present = [view for view in views if view is not None]
+    return Columns(
+        first,
+        np.array([view.address for view in present], np.int64),
+        np.array([view.size for view in present], np.int64),
+        [view.dtype for view in present],
+    )
+
+
 class _Torch:
     """PyTorch."""
+
+    def columns(self, arrays: Sequence[Any]) -> Columns | None:
+        # One loop for each question: 0.5 us for a tensor, and 3 for its view.
+        try:
+            devices = {array.get_device() for array in arrays}
+            in_c_order = all([array.is_contiguous() for array in arrays])
+            are_lazy = any([array.is_neg() or array.is_conj() for array in arrays])
+        except RuntimeError:  # a layout without strides
+            return None
+        like = self.view(arrays[0], "array")
+        if len(devices) != 1 or not in_c_order or are_lazy or like is None:
+            return None
+        return Columns(
+            like,
+            np.array([array.data_ptr() for array in arrays], np.int64),
+            np.array([array.numel() for array in arrays], np.int64),
+            [_numpy_dtype(array.dtype) for array in arrays],
+        )
+
+    def empty_like_each(self, arrays: Sequence[Any]) -> list[Any]:
+        torch = sys.modules["torch"]
+        return [torch.empty_like(array, requires_grad=False) for array in arrays]
 
     def view(self, array: Any, argument: str) -> CudaArray | None:
         if not array.is_cuda:
@@ -131,8 +198,8 @@ class _Torch:
         torch = sys.modules["torch"]
         return torch.from_numpy(host).to(like.array.device, non_blocking=True)
 
-    def download(self, array: Any) -> HostArray:
-        return np.asarray(array.cpu().numpy())
+    def download(self, array: CudaArray) -> HostArray:
+        return np.asarray(array.array.cpu().numpy())
 
     def stream(self, like: CudaArray) -> int:
         return int(sys.modules["torch"].cuda.current_stream(like.device).cuda_stream)
@@ -158,6 +225,14 @@ def _numpy_dtype(torch_dtype: Any) -> np.dtype[Any]:
 class _Cupy:
     """CuPy."""
 
+    def columns(self, arrays: Sequence[Any]) -> Columns | None:
+        return _columns_of_views(self, arrays)
+
+    def empty_like_each(self, arrays: Sequence[Any]) -> list[Any]:
+        cupy = sys.modules["cupy"]
+        with arrays[0].device:
+            return [cupy.empty(array.shape, array.dtype) for array in arrays]
+
     def view(self, array: Any, argument: str) -> CudaArray | None:
         strides = None if array.flags.c_contiguous else array.strides
         address = array.data.ptr
@@ -175,8 +250,8 @@ class _Cupy:
         with cupy.cuda.Device(like.device):
             return cupy.asarray(host)
 
-    def download(self, array: Any) -> HostArray:
-        return np.asarray(array.get())
+    def download(self, array: CudaArray) -> HostArray:
+        return np.asarray(array.array.get())
 
     def stream(self, like: CudaArray) -> int:
         cupy = sys.modules["cupy"]
@@ -184,12 +259,22 @@ class _Cupy:
             return int(cupy.cuda.get_current_stream().ptr)
 
     def sort(self, keys: Any) -> tuple[Any, Any] | None:
-        order = sys.modules["cupy"].argsort(keys, kind="stable")
-        return keys[order], order
+        with keys.device:
+            order = sys.modules["cupy"].argsort(keys, kind="stable")
+            return keys[order], order
 
 
 class _Numba:
     """Numba's device arrays, and what offers `__cuda_array_interface__` and no way to make more."""
+
+    def columns(self, arrays: Sequence[Any]) -> Columns | None:
+        return _columns_of_views(self, arrays)
+
+    def empty_like_each(self, arrays: Sequence[Any]) -> list[Any]:
+        return [self.empty(view.shape, view.dtype, view) for view in map(self._seen, arrays)]
+
+    def _seen(self, array: Any) -> CudaArray:
+        return seen(array, self)
 
     def view(self, array: Any, argument: str) -> CudaArray | None:
         if compile_cuda.is_simulated() and hasattr(array, "__array_interface__"):
@@ -203,20 +288,22 @@ class _Numba:
             raise TypeError(f"`{argument}` must not be masked")
         address, _ = interface["data"]
         shape, strides = tuple(interface["shape"]), interface.get("strides")
-        found = CudaArray(
-            array, self, compile_cuda.current_device(), address or 0, dtype, shape, strides
-        )
+        device = compile_cuda.device_of(array)
+        found = CudaArray(array, self, device, address or 0, dtype, shape, strides)
         in_c_order = strides is None or 0 in shape or found.layout().flags.c_contiguous
         return found._replace(strides=None) if in_c_order else found
 
     def empty(self, shape: Shape, dtype: np.dtype[Any], like: CudaArray) -> Any:
-        return compile_cuda.numba_cuda().device_array(shape, dtype)
+        stream = compile_cuda.stream_at(self.stream(like))
+        return compile_cuda.numba_cuda().device_array(shape, dtype, stream=stream)
 
     def upload(self, host: HostArray, like: CudaArray) -> Any:
-        return compile_cuda.numba_cuda().to_device(host)
+        stream = compile_cuda.stream_at(self.stream(like))
+        return compile_cuda.numba_cuda().to_device(host, stream=stream)
 
-    def download(self, array: Any) -> HostArray:
-        return np.asarray(array.copy_to_host())
+    def download(self, array: CudaArray) -> HostArray:
+        compile_cuda.wait_for(self.stream(array))
+        return np.asarray(array.array.copy_to_host())
 
     def stream(self, like: CudaArray) -> int:
         if compile_cuda.is_simulated():
@@ -237,22 +324,47 @@ _LIBRARIES: dict[Any, Library | None] = {np.ndarray: None}
 
 
 def _library_of(kind: type[Any]) -> Library | None:
-    package = str(getattr(kind, "__module__", "")).partition(".")[0]
-    if package == "torch":
+    # A class that a user derives from a library's is of that library.
+    packages = {base.__module__.partition(".")[0] for base in kind.__mro__}
+    if "torch" in packages:
         return _TORCH if hasattr(kind, "is_cuda") else None
-    if package == "cupy":
+    if "cupy" in packages:
         return _CUPY if hasattr(kind, "__cuda_array_interface__") else None
     if hasattr(kind, "__cuda_ndarray__") or hasattr(kind, "__cuda_array_interface__"):
         return _NUMBA
     return None
 
 
-def cuda_array(value: Any, argument: str) -> CudaArray | None:
-    """Return where the numbers of a CUDA array lie, None for anything else."""
-    kind = type(value)
+def _library(kind: type[Any]) -> Library | None:
     if kind not in _LIBRARIES:
         _LIBRARIES[kind] = _library_of(kind)
-    library = _LIBRARIES[kind]
+    return _LIBRARIES[kind]
+
+
+def may_be_cuda(value: object) -> bool:
+    """Tell whether a value is of a library that has CUDA arrays."""
+    return _library(type(value)) is not None
+
+
+def columns(arrays: Sequence[Any]) -> Columns | None:
+    """Return where CUDA arrays lie; None if they are not of one library, plain and all alike."""
+    libraries = {_library(kind) for kind in set(map(type, arrays))}
+    library = libraries.pop()
+    if library is None or libraries:
+        return None
+    found = library.columns(arrays)
+    if found is None or not all(dtype.isnative for dtype in set(found.dtypes)):
+        return None
+    if np.any((found.addresses == 0) & (found.sizes > 0)):
+        return None
+    compile_cuda.numba_cuda()
+    smallest = max([min(dtype.itemsize, 8) for dtype in set(found.dtypes)])
+    return None if np.any(found.addresses % smallest) else found
+
+
+def cuda_array(value: Any, argument: str) -> CudaArray | None:
+    """Return where the numbers of a CUDA array lie, None for anything else."""
+    library = _library(type(value))
     if library is None:
         return None
     found = library.view(value, argument)
@@ -261,6 +373,8 @@ def cuda_array(value: Any, argument: str) -> CudaArray | None:
     compile_cuda.numba_cuda()
     if not found.dtype.isnative:
         raise TypeError(f"`{argument}` must be of native byte order, got dtype {found.dtype}")
+    if found.size and not found.address:
+        raise TypeError(f"`{argument}` must have memory of its own, got {type(value).__name__}")
     if found.address % min(found.dtype.itemsize, 8):
         raise ValueError(f"`{argument}` must be aligned, got the address {found.address:#x}")
     return found
@@ -272,14 +386,14 @@ def launch(kernel: CudaKernel, like: CudaArray, units: int, *arguments: Any) -> 
         kernel.launch(like.device, like.library.stream(like), units, *arguments)
 
 
-def seen(array: Any, like: CudaArray) -> CudaArray:
-    found = like.library.view(array, "array")
+def seen(array: Any, library: Library) -> CudaArray:
+    found = library.view(array, "array")
     assert found is not None
     return found
 
 
 def empty(shape: Shape, dtype: Any, like: CudaArray) -> CudaArray:
-    return seen(like.library.empty(shape, np.dtype(dtype), like), like)
+    return seen(like.library.empty(shape, np.dtype(dtype), like), like.library)
 
 
 def full(shape: Shape, value: Any, like: CudaArray) -> CudaArray:
@@ -298,12 +412,12 @@ def full(shape: Shape, value: Any, like: CudaArray) -> CudaArray:
 def upload(host: HostArray, like: CudaArray) -> CudaArray:
     """Return a copy of an array's bytes."""
     memory = np.frombuffer(bytearray(host.tobytes()), np.uint8)
-    return seen(like.library.upload(memory, like), like)
+    return seen(like.library.upload(memory, like), like.library)
 
 
 def download(array: CudaArray) -> HostArray:
     """Return the numbers, once the device has come to them."""
-    return array.library.download(array.array)
+    return array.library.download(array)
 
 
 def in_c_order(array: CudaArray) -> CudaArray:
@@ -356,20 +470,44 @@ def copy(source: CudaArray, target: CudaArray) -> None:
         return
     itemsize = min(source.dtype.itemsize, 8)
     parts = source.dtype.itemsize // itemsize
-    number = np.dtype(f"u{itemsize}").type(0)
-    shape = (*source.shape, parts)
-    origin = np.array([*_strides_of(source), itemsize], np.int64) // itemsize
-    places = np.array([*_strides_of(target), itemsize], np.int64) // itemsize
-    axes = upload(np.concatenate([np.array(shape, np.int64), origin, places]), source)
-    arguments = [
-        number,
+    axes = _merged(
+        [
+            *zip(source.shape, _strides_of(source), _strides_of(target), strict=True),
+            (parts, itemsize, itemsize),
+        ]
+    )
+    shape, origin, places = np.array(axes, np.int64).T.copy()
+    origin //= itemsize
+    places //= itemsize
+    there = upload(np.concatenate([shape, origin, places]), source)
+    launch(
+        copy_strided_cuda,
+        source,
+        blocks_for(source.size * parts),
+        np.dtype(f"u{itemsize}").type(0),
         source.size * parts,
         len(shape),
-        axes.address,
+        there.address,
         *_extent(source.address, shape, origin, itemsize),
         *_extent(target.address, shape, places, itemsize),
-    ]
-    launch(copy_strided_cuda, source, blocks_for(source.size * parts), *arguments)
+    )
+
+
+def _merged(axes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Join neighbours, of length and two strides each, that are walked as one axis.
+
+    For each number a kernel divides once for each axis.
+    """
+    merged: list[tuple[int, int, int]] = []
+    for length, *strides in axes:
+        if merged and length == 1:
+            continue
+        if merged and all(
+            before == length * step for before, step in zip(merged[-1][1:], strides, strict=True)
+        ):
+            length *= merged.pop()[0]
+        merged.append((length, *strides))  # type: ignore[arg-type]
+    return merged
 
 
 def blocks_for(size: int) -> int:
@@ -377,9 +515,11 @@ def blocks_for(size: int) -> int:
     return -(-size // 1024)
 
 
-def _extent(address: int, shape: Shape, strides: HostArray, itemsize: int) -> tuple[int, int, int]:
+def _extent(
+    address: int, shape: HostArray, strides: HostArray, itemsize: int
+) -> tuple[int, int, int]:
     """Return the lowest address, where the first number lies from there, and how far all reach."""
-    steps = [(length - 1) * int(stride) for length, stride in zip(shape, strides, strict=True)]
+    steps = ((shape - 1) * strides).tolist()
     below = -sum(step for step in steps if step < 0)
     above = sum(step for step in steps if step > 0)
     return address - below * itemsize, below, below + above + 1

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from numclip import _cuda_array
 from numclip._cuda_array import CudaArray, HostArray
-from numclip._cuda_tensors import SEEN
+from numclip._cuda_tensors import SEEN, cuda_tensors
 from numclip._kernels.axes import clip_rows_cuda
 from numclip._kernels.columns import CUDA_COLUMNS, clip_columns_cuda
 from numclip._kernels.factor import slack_of
 from numclip._kernels.strided import bound_strided_cuda
 from numclip._kernels.table import chunks_of
+
+# One warp reads a slice. Of fewer slices than a device has warps, each of so many numbers that
+# reading them takes longer than some launches, the device reads one at a time.
+_LONG = 1 << 20
+_FEW = 1 << 8
 
 
 def clip_slices(
@@ -22,9 +28,13 @@ def clip_slices(
     """Bring the norms of slices of (outer, reduced, inner) to their (outer, inner) limits."""
     outer, reduced, inner = shape
     _, number, parts = SEEN[source.dtype.name]
-    reduced *= parts
     buffer = _cuda_array.buffer_for(target)
     numbers = _cuda_array.readable(source, buffer)
+    if inner == 1 and are_few_and_long(shape):
+        _clip_each(numbers.in_rows(reduced), limits, buffer.in_rows(reduced))
+        _cuda_array.deliver(buffer, target)
+        return
+    reduced *= parts
     limits_there = _cuda_array.upload(limits.astype(np.float64, order="C"), source)
     chunks = chunks_of(reduced)
     sums = _cuda_array.empty((outer * inner * chunks if chunks > 1 else 0,), np.float64, source)
@@ -38,6 +48,17 @@ def clip_slices(
         arguments = (number, *places, outer, reduced, inner, sums.address, slack)
         _cuda_array.launch(clip_columns_cuda, source, units, *arguments)
     _cuda_array.deliver(buffer, target)
+
+
+def are_few_and_long(shape: tuple[int, int, int]) -> bool:
+    """Tell whether slices are better clipped one by one, each by the whole device."""
+    outer, reduced, inner = shape
+    return reduced >= _LONG and outer * inner <= _FEW
+
+
+def _clip_each(rows: Sequence[CudaArray], limits: HostArray, targets: Sequence[CudaArray]) -> None:
+    for row, limit, target in zip(rows, limits.reshape(-1).tolist(), targets, strict=True):
+        cuda_tensors([row], [target]).clip(limit)
 
 
 class _Bound(NamedTuple):

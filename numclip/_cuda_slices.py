@@ -1,6 +1,6 @@
 """Rows of CUDA arrays that share an index: found by sorting, and summed on the device.
 
-To check the range of the indices, and to know how many rows are left, the host waits once.
+The host waits once to check the range of the indices, and once to know how many rows are left.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from numclip import _cuda_array
 from numclip._cuda_array import CudaArray
 from numclip._cuda_tensors import SEEN
 from numclip._kernels.rows import (
-    DISTINCT,
     HIGHEST,
     LOWEST,
-    SUMMARY,
+    RANGE,
     add_rows_cuda,
+    find_range_cuda,
     flag_groups_cuda,
     merge_runs_cuda,
     number_groups_cuda,
@@ -31,15 +31,13 @@ _INT64 = np.dtype(np.int64)
 
 
 class Groups(NamedTuple):
-    """The occurrences of each index, one after another, and the numbers of their groups."""
+    """The occurrences of each index, one after another, and the range of the indices."""
 
     size: int
     keys: CudaArray
     order: CudaArray
-    numbers: CudaArray
     lowest: int
     highest: int
-    distinct: int
 
     @property
     def sorted(self) -> tuple[int, int]:
@@ -53,21 +51,30 @@ class Groups(NamedTuple):
         _cuda_array.launch(place_groups_cuda, self.keys, blocks, *arguments)
         return places
 
+    def numbered(self) -> tuple[CudaArray, int]:
+        """Return for each occurrence the number of its group, and how many there are: it waits."""
+        like, blocks = self.keys, _cuda_array.blocks_for(self.size)
+        numbers = _cuda_array.empty((self.size,), _INT64, like)
+        if not self.size:
+            return numbers, 0
+        count = _cuda_array.empty((1,), _INT64, like)
+        flagged = (self.size, *self.sorted, numbers.address)
+        _cuda_array.launch(flag_groups_cuda, like, blocks, *flagged)
+        numbered = (self.size, numbers.address, count.address)
+        _cuda_array.launch(number_groups_cuda, like, 1, *numbered)
+        return numbers, int(_cuda_array.download(count)[0])
+
 
 def groups_of(indices: CudaArray) -> Groups:
-    """Group indices, and wait for what the host has to know."""
+    """Group indices, and wait for their range."""
     if not indices.size:
-        return Groups(0, indices, indices, indices, 0, -1, 0)
+        return Groups(0, indices, indices, 0, -1)
     keys, order = _sorted(_int64(indices))
-    size, blocks = indices.size, _cuda_array.blocks_for(indices.size)
-    flags = _cuda_array.empty((size,), _INT64, keys)
-    summary = _cuda_array.empty((SUMMARY,), _INT64, keys)
-    addresses = (keys.address, order.address, flags.address)
-    _cuda_array.launch(flag_groups_cuda, keys, blocks, size, *addresses)
-    addresses = (keys.address, flags.address, summary.address)
-    _cuda_array.launch(number_groups_cuda, keys, 1, size, *addresses)
-    known = _cuda_array.download(summary).tolist()
-    return Groups(size, keys, order, flags, known[LOWEST], known[HIGHEST], known[DISTINCT])
+    ends = _cuda_array.empty((RANGE,), _INT64, keys)
+    arguments = (indices.size, keys.address, ends.address)
+    _cuda_array.launch(find_range_cuda, keys, 1, *arguments)
+    known = _cuda_array.download(ends).tolist()
+    return Groups(indices.size, keys, order, known[LOWEST], known[HIGHEST])
 
 
 def _int64(indices: CudaArray) -> CudaArray:
@@ -94,7 +101,7 @@ def _sorted(keys: CudaArray) -> tuple[CudaArray, CudaArray]:
     """Return keys sorted, and where each was; equal ones stay in order."""
     found = keys.library.sort(keys.array)
     if found is not None:
-        return _cuda_array.seen(found[0], keys), _cuda_array.seen(found[1], keys)
+        return _cuda_array.seen(found[0], keys.library), _cuda_array.seen(found[1], keys.library)
     size, blocks = keys.size, _cuda_array.blocks_for(keys.size)
     order = keys
     run = 1
@@ -117,17 +124,14 @@ def width_of(values: CudaArray) -> int:
 def sum_groups(values: CudaArray, groups: Groups, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """Return the sums of rows that share an index, in order of first occurrence, and those."""
     values = _cuda_array.in_c_order(values)
-    summed = _cuda_array.empty((groups.distinct, *values.shape[1:]), values.dtype, values)
-    _add_rows(values, groups, groups.numbers.address, summed)
-    return summed.array, _converted(_indices(groups), dtype).array
-
-
-def _indices(groups: Groups) -> CudaArray:
-    indices = _cuda_array.empty((groups.distinct,), _INT64, groups.keys)
-    arguments = (groups.size, *groups.sorted, groups.numbers.address, groups.distinct)
+    numbers, count = groups.numbered()
+    summed = _cuda_array.empty((count, *values.shape[1:]), values.dtype, values)
+    _add_rows(values, groups, numbers.address, summed)
+    indices = _cuda_array.empty((count,), _INT64, groups.keys)
+    arguments = (groups.size, *groups.sorted, numbers.address, count, indices.address)
     blocks = _cuda_array.blocks_for(groups.size)
-    _cuda_array.launch(store_indices_cuda, groups.keys, blocks, *arguments, indices.address)
-    return indices
+    _cuda_array.launch(store_indices_cuda, groups.keys, blocks, *arguments)
+    return summed.array, _converted(indices, dtype).array
 
 
 def scatter_groups(values: CudaArray, groups: Groups, dense: CudaArray) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from numclip import _array, _cuda_array
 from numclip import _compile_cuda as compile_cuda
-from numclip._cuda_array import CudaArray
+from numclip._cuda_array import Columns, CudaArray
 from numclip._kernels import table as kernels
 from numclip._kernels.clip import (
     ROOT,
@@ -41,7 +41,11 @@ SEEN: dict[str, tuple[int, Any, int]] = {
     "complex64": (kernels.FLOAT32, np.float32(0), 2),
     "complex128": (kernels.FLOAT64, np.float64(0), 2),
 }
+FLOATING = ("float16", "bfloat16", "float32", "float64")
 NUMBERS = {kind: number for kind, number, _ in SEEN.values()}
+
+# The kind and how many numbers make an element, by dtype; to ask a dtype for its name takes 1 us.
+_CODES: dict[np.dtype[Any], tuple[int, int] | None] = {}
 
 _FLOAT64 = np.dtype(np.float64)
 
@@ -256,6 +260,48 @@ def cuda_tensors(sources: Sequence[CudaArray], targets: Sequence[CudaArray]) -> 
         for source, buffer in zip(sources, buffers, strict=True)
     ]
     return CudaTensors(sources[0], table_of(numbers, buffers), numbers, buffers, targets)
+
+
+def plain_tensors(
+    arrays: Sequence[Any], in_place: bool, writes: bool
+) -> tuple[CudaTensors, list[Any]] | None:
+    """Return a table of arrays that need no copies, and what is written: new arrays, or they.
+
+    None for arrays that are not of one library and device and in C order, and for those that
+    overlap in place: they are checked one by one.
+    """
+    found = _cuda_array.columns(arrays)
+    if found is None or not all(map(_code_of, set(found.dtypes))):
+        return None
+    table = table_of_columns(found)
+    if in_place:
+        starts, ends = found.spans()
+        if np.any(ends[:-1] > starts[1:]):
+            return None
+    if in_place or not writes:
+        return CudaTensors(found.like, table, ()), list(arrays)
+    library = found.like.library
+    results = library.empty_like_each(arrays)
+    targets = library.columns(results)
+    assert targets is not None
+    table[:, kernels.TARGET] = targets.addresses
+    return CudaTensors(found.like, table, ()), results
+
+
+def _code_of(dtype: np.dtype[Any]) -> tuple[int, int] | None:
+    if dtype not in _CODES:
+        seen = SEEN.get(dtype.name)
+        _CODES[dtype] = None if seen is None else (seen[0], seen[2])
+    return _CODES[dtype]
+
+
+def table_of_columns(found: Columns) -> Any:
+    codes = np.array([_code_of(dtype) for dtype in found.dtypes], np.int64)
+    table = np.zeros((len(codes), kernels.CUDA_COLUMNS), np.int64)
+    table[:, kernels.SOURCE] = table[:, kernels.TARGET] = found.addresses
+    table[:, kernels.KIND] = codes[:, 0]
+    table[:, kernels.SIZE] = found.sizes * codes[:, 1]
+    return table
 
 
 def table_of(sources: Sequence[CudaArray], targets: Sequence[CudaArray]) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from numclip import _array, _headers, _threads
 from numclip._array import Array, Tensor
-from numclip._cuda_array import CudaArray
+from numclip._cuda_array import CudaArray, may_be_cuda
 from numclip._kernels import table as kernels
 from numclip._kernels.clip import clip_arrays, clip_factors, clip_table, clip_table_parallel
 from numclip._kernels.elementwise import (
@@ -215,6 +215,9 @@ def tensors_to_read(t_list: object) -> Tensors | CudaTensors:
         tensors = _read_headers(tuple(t_list), None, _headers.TENSORS)
         if tensors is not None:
             return tensors
+    plain = _plain_on_device(t_list, None, False)
+    if plain is not None:
+        return plain[0]
     named = [(name, _values_of(t, name)) for name, t in named_tensors(t_list) if t is not None]
     if named:
         _array.check_one_place(named)
@@ -257,7 +260,30 @@ def tensors_to_write(t_list: Any, out: Any) -> tuple[Tensors | CudaTensors, list
     return _checked_to_write(t_list, out)
 
 
+def _plain_on_device(t_list: Any, out: Any, writes: bool) -> tuple[CudaTensors, list[Any]] | None:
+    """Return tensors of plain CUDA arrays, all alike, and the results; None for any others."""
+    if type(t_list) not in (list, tuple, dict) or not (out is None or out is t_list):
+        return None
+    items = list(t_list.values()) if type(t_list) is dict else list(t_list)
+    present = [t for t in items if t is not None]
+    if not present or not may_be_cuda(present[0]):
+        return None
+    from numclip._cuda_tensors import plain_tensors
+
+    plain = plain_tensors(present, in_place=out is not None, writes=writes)
+    if plain is None:
+        return None
+    tensors, results = plain
+    if len(results) == len(items):
+        return tensors, results
+    found = iter(results)
+    return tensors, [None if t is None else next(found) for t in items]
+
+
 def _checked_to_write(t_list: Any, out: Any) -> tuple[Tensors | CudaTensors, list[Any]]:
+    plain = _plain_on_device(t_list, out, True)
+    if plain is not None:
+        return plain
     operands = _operands(t_list, out)
     present = [each for each in operands if each is not None]
     if out is not None:

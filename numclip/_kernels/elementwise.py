@@ -283,24 +283,41 @@ MAP_THREADS = 256
 
 
 @cuda_function
+def _map_4_cuda(operation, numbers, results, first):
+    a, b, c, d = numbers
+    store_4(
+        results,
+        first,
+        mapped(operation, a),
+        mapped(operation, b),
+        mapped(operation, c),
+        mapped(operation, d),
+    )
+
+
+@cuda_function
 def map_array_cuda(operation, like, source, target, size, first, last):
     """Apply an operation to these chunks of an array, the last one first."""
     numbers, results = numbers_at(source, size, like), numbers_at(target, size, like)
     in_vectors = source % 16 == 0 and target % 16 == 0
+    step = 4 * cuda.blockDim.x
     for chunk in range(last - 1, first - 1, -1):
         begin, end = chunk * CHUNK, min((chunk + 1) * CHUNK, size)
         if in_vectors:
             stop = begin + (end - begin) // 4 * 4
-            for i in range(begin + 4 * cuda.threadIdx.x, stop, 4 * cuda.blockDim.x):
-                a, b, c, d = load_4(numbers, i)
-                store_4(
-                    results,
-                    i,
-                    mapped(operation, a),
-                    mapped(operation, b),
-                    mapped(operation, c),
-                    mapped(operation, d),
-                )
+            i = begin + 4 * cuda.threadIdx.x
+            # Loaded before any is stored: the compiler cannot know that they lie apart.
+            while i + 3 * step < stop:
+                u, v = load_4(numbers, i), load_4(numbers, i + step)
+                w, x = load_4(numbers, i + 2 * step), load_4(numbers, i + 3 * step)
+                _map_4_cuda(operation, u, results, i)
+                _map_4_cuda(operation, v, results, i + step)
+                _map_4_cuda(operation, w, results, i + 2 * step)
+                _map_4_cuda(operation, x, results, i + 3 * step)
+                i += 4 * step
+            while i < stop:
+                _map_4_cuda(operation, load_4(numbers, i), results, i)
+                i += step
             begin = stop
         for i in range(begin + cuda.threadIdx.x, end, cuda.blockDim.x):
             results[i] = mapped(operation, numbers[i])

@@ -178,8 +178,11 @@ def sum_of_lanes_cuda(lanes):
     while used > 1:
         used //= 2
         cuda.syncthreads()
-        for lane in range(cuda.threadIdx.x, used, cuda.blockDim.x):
+        # Numba's `range` divides to find how often it runs.
+        lane = cuda.threadIdx.x
+        while lane < used:
             lanes[lane] += lanes[lane + used]
+            lane += cuda.blockDim.x
     cuda.syncthreads()
     total = lanes[0]
     cuda.syncthreads()

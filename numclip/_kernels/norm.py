@@ -289,21 +289,37 @@ def squared(stored):
 
 
 @cuda_function
+def _plus_squares_cuda(sums, numbers):
+    return (
+        sums[0] + squared(numbers[0]),
+        sums[1] + squared(numbers[1]),
+        sums[2] + squared(numbers[2]),
+        sums[3] + squared(numbers[3]),
+    )
+
+
+@cuda_function
 def sum_squares_cuda(numbers, first, last, in_vectors, lanes):
     """Return the sum of squares of a chunk; of four lanes each, a thread takes every so many."""
-    for lane in range(4 * cuda.threadIdx.x, LANES, 4 * cuda.blockDim.x):
-        a = b = c = d = 0.0
-        rest = first + lane
+    lane = 4 * cuda.threadIdx.x
+    while lane < LANES:
+        sums = 0.0, 0.0, 0.0, 0.0
+        i = first + lane
         if in_vectors:
-            rows = (last - first) // LANES
-            for row in range(rows):
-                u, v, w, x = load_4(numbers, first + row * LANES + lane)
-                a += squared(u)
-                b += squared(v)
-                c += squared(w)
-                d += squared(x)
-            rest += rows * LANES
-        for i in range(rest, last, LANES):
+            # Loaded before any is used: the compiler would wait for each, and memory for it.
+            while i + 3 * LANES - lane + LANES <= last:
+                u, v = load_4(numbers, i), load_4(numbers, i + LANES)
+                w, x = load_4(numbers, i + 2 * LANES), load_4(numbers, i + 3 * LANES)
+                sums = _plus_squares_cuda(sums, u)
+                sums = _plus_squares_cuda(sums, v)
+                sums = _plus_squares_cuda(sums, w)
+                sums = _plus_squares_cuda(sums, x)
+                i += 4 * LANES
+            while i - lane + LANES <= last:
+                sums = _plus_squares_cuda(sums, load_4(numbers, i))
+                i += LANES
+        a, b, c, d = sums
+        while i < last:
             a += squared(numbers[i])
             if i + 1 < last:
                 b += squared(numbers[i + 1])
@@ -311,18 +327,22 @@ def sum_squares_cuda(numbers, first, last, in_vectors, lanes):
                 c += squared(numbers[i + 2])
             if i + 3 < last:
                 d += squared(numbers[i + 3])
+            i += LANES
         lanes[lane], lanes[lane + 1], lanes[lane + 2], lanes[lane + 3] = a, b, c, d
+        lane += 4 * cuda.blockDim.x
     return sum_of_lanes_cuda(lanes)
 
 
 @cuda_function
 def _sum_cuda(sums, first, last, lanes):
     """Return the sum of a chunk."""
-    for lane in range(cuda.threadIdx.x, LANES, cuda.blockDim.x):
+    lane = cuda.threadIdx.x
+    while lane < LANES:
         total = 0.0
         for i in range(first + lane, last, LANES):
             total += sums[i]
         lanes[lane] = total
+        lane += cuda.blockDim.x
     return sum_of_lanes_cuda(lanes)
 
 

@@ -90,7 +90,7 @@ def add_rows_parallel(values, occurrences, starts, rows, out, parts):
 # On a GPU the occurrences of a row are found by sorting the indices, stably: they lie one after
 # another then, in order of occurrence, and the first of them heads their group.
 
-LOWEST, HIGHEST, DISTINCT, SUMMARY = range(4)
+LOWEST, HIGHEST, RANGE = range(3)
 
 _THREADS = 256
 _INT64 = np.int64(0)
@@ -134,6 +134,15 @@ def heads_group(keys, position):
     return position == 0 or keys[position] != keys[position - 1]
 
 
+@cuda_kernel()
+def find_range_cuda(size, keys_address, range_address):
+    """Store the lowest and the highest of sorted keys."""
+    keys = numbers_at(keys_address, size, _INT64)
+    if cuda.grid(1) == 0:
+        ends = numbers_at(range_address, RANGE, _INT64)
+        ends[LOWEST], ends[HIGHEST] = keys[0], keys[size - 1]
+
+
 @cuda_kernel(_THREADS)
 def flag_groups_cuda(size, keys_address, order_address, flags_address):
     """Mark each occurrence that is the first of its index."""
@@ -144,12 +153,12 @@ def flag_groups_cuda(size, keys_address, order_address, flags_address):
 
 
 @cuda_kernel(_THREADS, _THREADS * _COUNTS.itemsize)
-def number_groups_cuda(size, keys_address, flags_address, summary_address):
-    """Replace the marks by the numbers of their groups, in order of first occurrence.
+def number_groups_cuda(size, flags_address, count_address):
+    """Replace the marks by the numbers of their groups, in order of first occurrence; count them.
 
-    One block does it. What the host has to know is left in the summary.
+    One block does it.
     """
-    keys, flags = numbers_at(keys_address, size, _INT64), numbers_at(flags_address, size, _INT64)
+    flags = numbers_at(flags_address, size, _INT64)
     counts = cuda.shared.array(0, _COUNTS)
     if cuda.blockIdx.x > 0:
         return
@@ -168,9 +177,7 @@ def number_groups_cuda(size, keys_address, flags_address, summary_address):
         flags[i] = number
         number += marked
     if thread == threads - 1:
-        summary = numbers_at(summary_address, SUMMARY, _INT64)
-        summary[LOWEST], summary[HIGHEST] = keys[0], keys[size - 1]
-        summary[DISTINCT] = number
+        numbers_at(count_address, 1, _INT64)[0] = number
 
 
 @cuda_kernel(_THREADS)

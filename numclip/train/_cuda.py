@@ -9,10 +9,18 @@ import numpy as np
 
 from numclip import _compile_cuda as compile_cuda
 from numclip import _cuda_array
-from numclip._cuda_array import CudaArray
+from numclip._cuda_array import Columns, CudaArray
 from numclip._cuda_slices import Groups, width_of
-from numclip._cuda_tensors import NUMBERS, SEEN, TABLES, table_of
+from numclip._cuda_tensors import (
+    FLOATING,
+    NUMBERS,
+    SEEN,
+    TABLES,
+    table_of,
+    table_of_columns,
+)
 from numclip._kernels import table as kernels
+from numclip._variable import Variable
 from numclip.train._loop import Loop
 
 LoopOf = Callable[[type[np.floating[Any]]], Loop]
@@ -92,13 +100,67 @@ def _update_dense(updates: Sequence[DeviceUpdate], loop_of: LoopOf) -> None:
     for row, update in zip(host, updates, strict=True):
         for i, slot in enumerate(update.slots):
             row[kernels.FIRST_SLOT + i] = slot.address
+    _launch(host, like, loop_of)
+    for update, buffer in zip(updates, buffers, strict=True):
+        _cuda_array.deliver(buffer, update.number)
+
+
+def _launch(host: Any, like: CudaArray, loop_of: LoopOf) -> None:
     table = TABLES.get(host, like)
     for kind in table.kinds:
         loop = loop_of(np.float64 if kind == kernels.FLOAT64 else np.float32)
         arguments = (NUMBERS[kind], kind, table.address, table.rows, table.chunks)
         _cuda_array.launch(loop.cuda_kernel, like, table.chunks, loop.hyperparameters, *arguments)
-    for update, buffer in zip(updates, buffers, strict=True):
-        _cuda_array.deliver(buffer, update.number)
+
+
+class PlainUpdates:
+    """Gradients and variables that are plain arrays, all alike, and share no memory."""
+
+    def __init__(self, variables: list[Variable], table: Any, like: CudaArray) -> None:
+        self.variables = variables
+        self._table = table
+        self._like = like
+
+    def update(self, slots: Sequence[Sequence[Any]], loop_of: LoopOf) -> None:
+        """Update all at once; `slots` has a list for each slot of a variable."""
+        for i, arrays in enumerate(slots):
+            found = _cuda_array.columns(arrays)
+            assert found is not None
+            self._table[:, kernels.FIRST_SLOT + i] = found.addresses
+        with compile_cuda.LAUNCHES:
+            _launch(self._table, self._like, loop_of)
+
+
+def plain_updates(pairs: Sequence[tuple[Any, Variable]]) -> PlainUpdates | None:
+    """Return updates that need no copies and no order, None if there are others among them."""
+    gradients = [gradient for gradient, _ in pairs]
+    variables = [variable for _, variable in pairs]
+    arrays = [variable.array for variable in variables]
+    found, there = _cuda_array.columns(gradients), _cuda_array.columns(arrays)
+    if (
+        found is None
+        or there is None
+        or found.like.device != there.like.device
+        or list(found.dtypes) != list(there.dtypes)
+        or not all(dtype.name in FLOATING for dtype in set(found.dtypes))
+        or any([g.shape != v.shape for g, v in zip(gradients, arrays, strict=True)])
+        or not _are_apart(found, there)
+    ):
+        return None
+    table = table_of_columns(found)
+    table[:, kernels.TARGET] = there.addresses
+    return PlainUpdates(variables, table, there.like)
+
+
+def _are_apart(gradients: Columns, variables: Columns) -> bool:
+    """Tell whether no variable shares memory with another, or with a gradient."""
+    starts, ends = variables.spans()
+    if np.any(ends[:-1] > starts[1:]):
+        return False
+    first, last = gradients.spans()
+    # The last variable that begins before a gradient ends.
+    before = np.searchsorted(starts, last) - 1
+    return not np.any((before >= 0) & (ends[before] > first)) if len(starts) else True
 
 
 def _update_rows(update: DeviceUpdate, groups: Groups, loop: Loop) -> None:

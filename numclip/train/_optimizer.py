@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
 from numclip import _array, _cuda_array
 from numclip._array import Array
-from numclip._cuda_array import CudaArray, cuda_array
+from numclip._cuda_array import CudaArray, cuda_array, may_be_cuda
 from numclip._slices import IndexedSlices, check_groups, check_slices
 from numclip._variable import Variable
 from numclip.train._loop import Loop
+
+if TYPE_CHECKING:
+    from numclip.train._cuda import PlainUpdates
 
 GradientsAndVariables: TypeAlias = Iterable[tuple[Any, Variable]]
 Hyperparameter: TypeAlias = "float | Callable[[], float]"
@@ -242,15 +245,22 @@ class Optimizer(ABC):
         if name is not None:
             with _array.named(name):
                 return self.apply_gradients(grads_and_vars, global_step)
-        updates = self._check_pairs(grads_and_vars)
+        pairs = _as_pairs(grads_and_vars)
+        plain = _plain_on_device(pairs)
+        updates = [] if plain is not None else self._check_pairs(pairs)
         step = None if global_step is None else _check_step(global_step)
         self._begin_step()
+        variables = [u.variable for u in updates] if plain is None else plain.variables
         made = {
-            update.variable: self._make_slots(update.variable)
-            for update in updates
-            if update.variable not in self._slots
+            variable: self._make_slots(variable)
+            for variable in variables
+            if variable not in self._slots
         }
         self._slots.update(made)
+        if plain is not None:
+            names = self._slot_names
+            slots = [[self._slots[v][slot].array for v in variables] for slot in names]
+            plain.update(slots, self._dense_loop)
         on_device = [update for update in updates if isinstance(update.gradient, CudaArray)]
         for update in updates:
             if not isinstance(update.gradient, CudaArray):
@@ -261,18 +271,7 @@ class Optimizer(ABC):
         if step is not None:
             step += 1
 
-    def _check_pairs(self, grads_and_vars: GradientsAndVariables) -> list[_Update]:
-        if not isinstance(grads_and_vars, Iterable):
-            raise TypeError(
-                "`grads_and_vars` must be pairs of gradient and variable,"
-                f" got {_array.describe(grads_and_vars)}"
-            )
-        pairs = [_as_pair(pair, i) for i, pair in enumerate(grads_and_vars)]
-        if not pairs:
-            raise ValueError("`grads_and_vars` must not be empty: no variables provided")
-        if all(gradient is None for gradient, _ in pairs):
-            variables = [variable for _, variable in pairs]
-            raise ValueError(f"`grads_and_vars` has no gradient for any variable of {variables}")
+    def _check_pairs(self, pairs: list[tuple[Any, Variable]]) -> list[_Update]:
         updates = [
             self._check_pair(gradient, variable, i)
             for i, (gradient, variable) in enumerate(pairs)
@@ -450,6 +449,30 @@ class Optimizer(ABC):
         """
         slots = [slot for slots in self._slots.values() for slot in slots.values()]
         return sorted(slots, key=lambda slot: slot.name or "")
+
+
+def _as_pairs(grads_and_vars: GradientsAndVariables) -> list[tuple[Any, Variable]]:
+    if not isinstance(grads_and_vars, Iterable):
+        raise TypeError(
+            "`grads_and_vars` must be pairs of gradient and variable,"
+            f" got {_array.describe(grads_and_vars)}"
+        )
+    pairs = [_as_pair(pair, i) for i, pair in enumerate(grads_and_vars)]
+    if not pairs:
+        raise ValueError("`grads_and_vars` must not be empty: no variables provided")
+    if all(gradient is None for gradient, _ in pairs):
+        variables = [variable for _, variable in pairs]
+        raise ValueError(f"`grads_and_vars` has no gradient for any variable of {variables}")
+    return pairs
+
+
+def _plain_on_device(pairs: list[tuple[Any, Variable]]) -> PlainUpdates | None:
+    """Return updates of plain CUDA arrays; None for any others, which are checked one by one."""
+    if not may_be_cuda(pairs[0][1].array):
+        return None
+    from numclip.train._cuda import plain_updates
+
+    return plain_updates([pair for pair in pairs if pair[0] is not None])
 
 
 def _as_pair(pair: Any, position: int) -> tuple[Any, Variable]:

@@ -5,8 +5,6 @@ They offer what the documentation of both says of the parts that numclip uses, a
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -69,6 +67,9 @@ class Tensor:
     def get_device(self) -> int:
         return 0
 
+    def numel(self) -> int:
+        return int(self.numbers.size)
+
     def data_ptr(self) -> int:
         return int(self.numbers.__array_interface__["data"][0])
 
@@ -106,16 +107,34 @@ vars(TORCH).update(
     strided=STRIDED,
     empty=_torch_empty,
     sort=_torch_sort,
+    empty_like=lambda like, requires_grad: Tensor(np.empty_like(like.numbers)),
     from_numpy=Tensor,
     cuda=SimpleNamespace(current_stream=lambda device: SimpleNamespace(cuda_stream=0)),
 )
+
+
+class Device:
+    """A device of CuPy's, which is the current one in a `with`."""
+
+    def __init__(self, number: int) -> None:
+        assert number == 0
+        self.id = number
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
 
 class ndarray:
     """An array of CuPy's."""
 
     __cuda_array_interface__ = None
-    device = SimpleNamespace(id=0)
+
+    @property
+    def device(self) -> Any:
+        return Device(0)
 
     def __init__(self, array: Any) -> None:
         self.numbers = array
@@ -143,6 +162,10 @@ class ndarray:
     def get(self) -> Any:
         return self.numbers.copy()
 
+    @property
+    def size(self) -> int:
+        return int(self.numbers.size)
+
     def __getitem__(self, index: ndarray) -> ndarray:
         return ndarray(self.numbers[index.numbers])
 
@@ -156,12 +179,6 @@ class ndarray:
 ndarray.__module__ = "cupy"
 
 
-@contextlib.contextmanager
-def _cupy_device(device: int) -> Iterator[None]:
-    assert device == 0
-    yield
-
-
 def _cupy_argsort(keys: ndarray, kind: str) -> ndarray:
     assert kind == "stable"
     return ndarray(np.argsort(keys.numbers, kind="stable"))
@@ -171,7 +188,7 @@ vars(CUPY).update(
     empty=lambda shape, dtype: ndarray(np.empty(shape, dtype)),
     asarray=lambda host: ndarray(np.array(host)),
     argsort=_cupy_argsort,
-    cuda=SimpleNamespace(Device=_cupy_device, get_current_stream=lambda: SimpleNamespace(ptr=0)),
+    cuda=SimpleNamespace(Device=Device, get_current_stream=lambda: SimpleNamespace(ptr=0)),
 )
 
 

@@ -10,7 +10,7 @@ from devices import on_device, on_host
 from operations import OPERATIONS, REDUCTIONS, Operation, Reduction, leaves, structure
 
 import numclip as nc
-from numclip import _compile_cuda
+from numclip import _compile_cuda, _cuda_array, _cuda_axes
 from numclip._compile_cuda import CudaKernel
 from numclip._cuda_array import cuda_array
 from numclip._cuda_tensors import CudaTensors, _Table
@@ -234,3 +234,42 @@ def test_launches() -> None:
 
 def on_device_copies(arrays: list[Any]) -> list[Any]:
     return [on_device(on_host(x).copy()) for x in arrays]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64", "complex64"])
+@pytest.mark.parametrize("axes", [0, 1, (0, 2)])
+def test_few_and_long_slices(dtype: str, axes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cuda_axes, "_LONG", 2)
+    x = normal(dtype_named(dtype), 3, 5, 4)
+    limits = np.array([0.5, 1.0, 9.0, 2.0, 0.0])[:, np.newaxis] if axes != 1 else 1.0
+    expected = nc.clip_by_norm(x, limits, axes=axes)
+    launched = []
+    launch = CudaKernel.launch
+
+    def record(self: CudaKernel, *arguments: Any) -> None:
+        launched.append(self.function.__name__)
+        launch(self, *arguments)
+
+    monkeypatch.setattr(CudaKernel, "launch", record)
+    assert bits(nc.clip_by_norm(on_device(x), limits, axes=axes)) == bits(expected)
+    assert "scale_chunks_cuda" in launched
+
+
+def test_a_list_that_comes_again_is_not_uploaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    uploaded = []
+    upload = _cuda_array.upload
+
+    def record(host: Any, like: Any) -> Any:
+        uploaded.append(host)
+        return upload(host, like)
+
+    monkeypatch.setattr(_cuda_array, "upload", record)
+    lists = [
+        on_device([normal(np.dtype(np.float32), 5), normal(np.dtype(np.float64), i + 1)])
+        for i in range(20)
+    ]
+    for t_list in (*lists, lists[-1], lists[-2], lists[-1]):
+        nc.clip_by_global_norm(t_list, 1.0, out=t_list)
+    assert len(uploaded) == len(lists)
+    nc.clip_by_global_norm(lists[0], 1.0, out=lists[0])
+    assert len(uploaded) == len(lists) + 1

@@ -76,6 +76,12 @@ def test_kernel(name: str, arguments: Arguments, capability: tuple[int, int]) ->
         assert ".local" not in ptx
 
 
+def test_the_linker_does_not_compile_once_more() -> None:
+    """What is linked is what was looked at: from its own form the linker would contract."""
+    for kernel in KERNELS.values():
+        assert kernel.dispatcher().targetoptions["lto"] is False
+
+
 def test_every_kernel_is_compiled() -> None:
     assert set(SIGNATURES) == set(KERNELS)
 
