@@ -44,10 +44,11 @@ def clip_by_value(
     Parameters
     ----------
     t : array or IndexedSlices
-        float16, bfloat16, float32, float64 or integers, of any shape.
+        float16, bfloat16, float32, float64 or integers, of any shape; on the host or on a CUDA
+        device.
     clip_value_min, clip_value_max : real number or array
         The bounds, converted to the dtype of `t`. Arrays are broadcast to the shape of `t` (of
-        its values, for IndexedSlices).
+        its values, for IndexedSlices). On a CUDA device they have to be of the dtype of `t`.
     name : str, optional
         Opens the message of an error.
     out : array or IndexedSlices, optional
@@ -55,10 +56,10 @@ def clip_by_value(
 
     Returns
     -------
-    ndarray or IndexedSlices
-        Of the dtype and shape of `t`. NaN stays NaN, a NaN bound gives NaN. Where array bounds
-        cross, the minimum wins. Of IndexedSlices the values are clipped as they are; duplicates
-        are not summed.
+    array or IndexedSlices
+        Of the dtype and shape of `t`, of its library and on its device. NaN stays NaN, a NaN bound
+        gives NaN. Where array bounds cross, the minimum wins. Of IndexedSlices the values are
+        clipped as they are; duplicates are not summed.
 
     Raises
     ------
@@ -167,7 +168,8 @@ def clip_by_norm(
     Parameters
     ----------
     t : array or IndexedSlices
-        float16, bfloat16, float32, float64, complex64 or complex128, of any shape.
+        float16, bfloat16, float32, float64, complex64 or complex128, of any shape; on the host or
+        on a CUDA device.
     clip_norm : real number or array
         The limit, zero or more; infinity clips nothing. An array is broadcast to the shape of the
         norms: that of `t` with the reduced axes kept as 1.
@@ -181,10 +183,10 @@ def clip_by_norm(
 
     Returns
     -------
-    ndarray or IndexedSlices
-        Of the dtype and shape of `t`. A slice not over the limit keeps its bits; the norm of one
-        that was over it is never above the limit, and clipping it again changes nothing. Zeros
-        stay zeros. A slice that holds a NaN or an infinity becomes NaN. Of IndexedSlices, the norm
+    array or IndexedSlices
+        Of the dtype and shape of `t`, of its library and on its device. A slice not over the limit
+        keeps its bits; the norm of one that was over it is never above the limit, and clipping it
+        again changes nothing. Zeros stay zeros. A slice that holds a NaN or an infinity becomes NaN. Of IndexedSlices, the norm
         is that of the values, with duplicates counted separately, and axes are those of the values.
 
     Raises
@@ -307,7 +309,8 @@ def clip_by_average_norm(
     Parameters
     ----------
     t : array or IndexedSlices
-        float16, bfloat16, float32, float64, complex64 or complex128, of any shape.
+        float16, bfloat16, float32, float64, complex64 or complex128, of any shape; on the host or
+        on a CUDA device.
     clip_norm : real number
         The limit, zero or more; infinity clips nothing.
     name : str, optional
@@ -317,9 +320,9 @@ def clip_by_average_norm(
 
     Returns
     -------
-    ndarray or IndexedSlices
-        Of the dtype and shape of `t`; at the limit, above it, at zero, NaN and infinity as
-        `clip_by_norm`. IndexedSlices stay sparse: n is the size of the dense array, the norm that
+    array or IndexedSlices
+        Of the dtype and shape of `t`, of its library and on its device; at the limit, above it, at
+        zero, NaN and infinity as `clip_by_norm`. IndexedSlices stay sparse: n is the size of the dense array, the norm that
         of the values, with duplicates counted separately.
 
     Raises
@@ -371,16 +374,18 @@ def clip_by_global_norm(
     Parameters
     ----------
     t_list : list, tuple or dict of arrays, IndexedSlices or None
-        float16, bfloat16, float32, float64, complex64 or complex128, also mixed, of any shapes.
+        float16, bfloat16, float32, float64, complex64 or complex128, also mixed, of any shapes;
+        all on the host, or all on one CUDA device.
     clip_norm : real number
         The limit, zero or more; infinity clips nothing.
     use_norm : real number, optional
-        The norm to go by, where it is known already or is to be another one.
+        The norm to go by, where it is known already or is to be another one. On a CUDA device also
+        an array without dimensions, which is not looked at.
     name : str, optional
         Opens the message of an error.
     nonfinite : {"propagate", "raise", "zero"}
         What to do where the norm is NaN or infinite: make everything NaN, as TensorFlow does;
-        raise FloatingPointError; or return zeros.
+        raise FloatingPointError, for which a CUDA device is waited for; or return zeros.
     out : list, tuple or dict like `t_list`, optional
         Where to write the results; `t_list` itself works in place.
 
@@ -391,7 +396,8 @@ def clip_by_global_norm(
         limit, every entry keeps its bits; over it, the norm of the result is never above the limit
         (with `use_norm`: relative to the norm given), and clipping again changes nothing.
     global_norm : numpy.float64
-        As `numclip.global_norm` gives it; `use_norm`, where that was given, as it was given.
+        As `numclip.global_norm` gives it, on a CUDA device as an array without dimensions there;
+        `use_norm`, where that was given, as it was given.
 
     Raises
     ------
@@ -400,7 +406,8 @@ def clip_by_global_norm(
         not real.
     ValueError
         If `clip_norm` or `use_norm` is not a scalar, `clip_norm` is negative or NaN, `use_norm`
-        negative, `nonfinite` none of its values, or if `out` does not fit or overlaps.
+        negative, `nonfinite` none of its values, if `out` does not fit or overlaps, or if arrays
+        are not all in one place.
     FloatingPointError
         With ``nonfinite="raise"``; it names the first entry that is not finite.
 

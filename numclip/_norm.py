@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from numclip import _array
 from numclip._tensors import tensors_to_read
 
 
-def global_norm(t_list: Any, name: str | None = None) -> np.float64:
+def global_norm(t_list: Any, name: str | None = None) -> Any:
     r"""Return the norm of all tensors taken together.
 
     .. math:: \sqrt{\sum_i \lVert t_i \rVert_2^2}
@@ -18,7 +16,8 @@ def global_norm(t_list: Any, name: str | None = None) -> np.float64:
     Parameters
     ----------
     t_list : list, tuple or dict of arrays, IndexedSlices or None
-        float16, bfloat16, float32, float64, complex64 or complex128, also mixed, of any shapes.
+        float16, bfloat16, float32, float64, complex64 or complex128, also mixed, of any shapes;
+        all on the host, or all on one CUDA device.
         None entries are skipped. Duplicate rows of IndexedSlices count separately;
         `IndexedSlices.coalesce` first gives the norm of what they stand for.
     name : str, optional
@@ -29,12 +28,15 @@ def global_norm(t_list: Any, name: str | None = None) -> np.float64:
     numpy.float64
         The norm, to a relative error below 1e-14 at any size, also where squares overflow or
         underflow. The same bits for the same numbers on any processor and at any alignment. Zero
-        for an empty list, NaN where an entry is NaN, infinite where one is infinite.
+        for an empty list, NaN where an entry is NaN, infinite where one is infinite. Of arrays on
+        a CUDA device it is an array without dimensions there, and nothing waits for it.
 
     Raises
     ------
     TypeError
         If `t_list` is not a list, tuple or dict, or an entry is not an array of these dtypes.
+    ValueError
+        If the arrays are not all in one place.
 
     References
     ----------

@@ -33,9 +33,9 @@ class IndexedSlices(NamedTuple):
     Parameters
     ----------
     values : array of shape (n, ...)
-        The rows, of any dtype that the function at hand takes.
+        The rows, of any dtype that the function at hand takes, on the host or on a CUDA device.
     indices : integer array of shape (n,)
-        Where each of them belongs, zero or more.
+        Where each of them belongs, zero or more; where the values are.
     dense_shape : tuple of int, optional
         Shape of the dense array, ``(rows, ...)``. Without it the slices cannot become dense.
 
@@ -80,7 +80,8 @@ class IndexedSlices(NamedTuple):
 
         The sums are taken in float64 in order of occurrence and rounded once, the rows come in
         order of the first occurrence of their index. A NaN or an infinity spreads over its own
-        column of its own row only. The time is linear in the number of values.
+        column of its own row only. The time is linear in the number of values. A CUDA device is
+        waited for twice: for the range of the indices, and for how many rows are left.
 
         Returns
         -------
@@ -118,9 +119,11 @@ class IndexedSlices(NamedTuple):
     def to_dense(self) -> Any:
         """Return the dense array, with duplicates summed as by `coalesce` and zeros elsewhere.
 
+        A CUDA device is waited for, as the range of the indices has to be known.
+
         Returns
         -------
-        ndarray
+        array
             Of shape ``dense_shape`` and the values' dtype.
 
         Raises

@@ -206,14 +206,15 @@ class Optimizer(ABC):
     ) -> None:
         """Update variables by gradients.
 
-        Everything is checked before the first number is written.
+        Everything is checked before the first number is written. Nothing waits for a CUDA device,
+        but for the range of the indices of IndexedSlices.
 
         Parameters
         ----------
         grads_and_vars : iterable of (gradient, variable)
             A gradient is an array of its variable's shape and dtype, IndexedSlices of some of its
-            rows, or None, which leaves the variable as it is. A variable given twice is updated
-            twice, in order.
+            rows, or None, which leaves the variable as it is. It is where its variable is, on the
+            host or on a CUDA device. A variable given twice is updated twice, in order.
         global_step : Variable or integer array, optional
             A scalar that is incremented by one after the updates.
         name : str, optional
