@@ -186,8 +186,9 @@ def clip_by_norm(
     array or IndexedSlices
         Of the dtype and shape of `t`, of its library and on its device. A slice not over the limit
         keeps its bits; the norm of one that was over it is never above the limit, and clipping it
-        again changes nothing. Zeros stay zeros. A slice that holds a NaN or an infinity becomes NaN. Of IndexedSlices, the norm
-        is that of the values, with duplicates counted separately, and axes are those of the values.
+        again changes nothing. Zeros stay zeros. A slice that holds a NaN or an infinity becomes
+        NaN. Of IndexedSlices, the norm is that of the values, with duplicates counted separately,
+        and axes are those of the values.
 
     Raises
     ------
@@ -322,8 +323,8 @@ def clip_by_average_norm(
     -------
     array or IndexedSlices
         Of the dtype and shape of `t`, of its library and on its device; at the limit, above it, at
-        zero, NaN and infinity as `clip_by_norm`. IndexedSlices stay sparse: n is the size of the dense array, the norm that
-        of the values, with duplicates counted separately.
+        zero, NaN and infinity as `clip_by_norm`. IndexedSlices stay sparse: n is the size of the
+        dense array, the norm that of the values, with duplicates counted separately.
 
     Raises
     ------
