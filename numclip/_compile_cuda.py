@@ -235,6 +235,18 @@ def device_of(array: Any) -> int:
     return int(device.id)
 
 
+def dlpack_view(array: Any) -> Any:
+    """Return where an array of a CUDA device lies, for use on the default stream."""
+    numba_cuda()
+    from cuda.core.utils import StridedMemoryView
+
+    return StridedMemoryView.from_dlpack(array, stream_ptr=_DEFAULT_STREAM)
+
+
+# As DLPack has it.
+_DEFAULT_STREAM = 1
+
+
 def stream_at(handle: int) -> Any:
     return numba_cuda().external_stream(handle) if handle else 0
 

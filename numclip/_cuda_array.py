@@ -280,7 +280,10 @@ class _Numba:
         if compile_cuda.is_simulated() and hasattr(array, "__array_interface__"):
             interface, dtype = array.__array_interface__, array.dtype
         else:
-            interface = array.__cuda_array_interface__
+            # Some types have the interface, and of their arrays those on a device alone.
+            interface = getattr(array, "__cuda_array_interface__", None)
+            if interface is None:
+                return None
             dtype = getattr(array, "dtype", None)
             if not isinstance(dtype, np.dtype):
                 dtype = np.dtype(interface["typestr"])
@@ -316,7 +319,29 @@ class _Numba:
         return None
 
 
-_TORCH, _CUPY, _NUMBA = _Torch(), _Cupy(), _Numba()
+class _Dlpack(_Numba):
+    """What offers `__dlpack__` alone; results are Numba's arrays."""
+
+    def view(self, array: Any, argument: str) -> CudaArray | None:
+        if not hasattr(type(array), "__dlpack_device__"):
+            return super().view(array, argument)
+        if array.__dlpack_device__()[0] not in _CUDA_IN_DLPACK:
+            return None
+        found = compile_cuda.dlpack_view(array)
+        strides = None
+        if found.strides is not None:
+            strides = tuple([found.dtype.itemsize * step for step in found.strides])
+        shape = tuple(found.shape)
+        return CudaArray(array, self, found.device_id, found.ptr, found.dtype, shape, strides)
+
+    def stream(self, like: CudaArray) -> int:
+        return 0
+
+
+# kDLCUDA and kDLCUDAManaged.
+_CUDA_IN_DLPACK = (2, 13)
+
+_TORCH, _CUPY, _NUMBA, _DLPACK = _Torch(), _Cupy(), _Numba(), _Dlpack()
 
 
 # By the type of an array.
@@ -332,6 +357,8 @@ def _library_of(kind: type[Any]) -> Library | None:
         return _CUPY if hasattr(kind, "__cuda_array_interface__") else None
     if hasattr(kind, "__cuda_ndarray__") or hasattr(kind, "__cuda_array_interface__"):
         return _NUMBA
+    if hasattr(kind, "__dlpack_device__") and not issubclass(kind, np.ndarray | np.generic):
+        return _DLPACK
     return None
 
 

@@ -82,6 +82,42 @@ def test_foreign_array() -> None:
     assert x.T.tobytes() == on_host(result).tobytes()
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_dlpack_alone(transposed: bool) -> None:
+    x = normal(np.dtype(np.float32), 6, 33)
+    x = x.T if transposed else x
+    result = nc.clip_by_norm(libraries.DlpackExporter(x), 1.0)
+    assert type(result) is FakeCUDAArray
+    expected = nc.clip_by_norm(x, 1.0)
+    assert on_host(result).tobytes() == expected.tobytes()
+    exporters = [libraries.DlpackExporter(x)]
+    clipped, _ = nc.clip_by_global_norm(exporters, 1.0, out=exporters)
+    assert clipped[0] is exporters[0]
+    assert x.tobytes() == expected.tobytes()
+
+
+class OnTheHost:
+    """As JAX's arrays are: the type has the interface, those on a device alone give it."""
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        raise AttributeError("not on a GPU")
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.array([3.0, 4.0])
+
+
+def test_an_array_of_the_host_of_such_a_type() -> None:
+    assert nc.clip_by_norm(OnTheHost(), 1.0).tolist() == [0.6, 0.8]
+    assert nc.global_norm([OnTheHost(), np.array([12.0])]) == 13.0
+
+
+def test_dlpack_of_the_host_is_no_pointer() -> None:
+    x = normal(np.dtype(np.float32), 6)
+    with pytest.raises(TypeError, match="`t` must be float16"):
+        nc.clip_by_norm(libraries.DlpackExporter(x, (1, 0)), 1.0)
+
+
 def test_a_tensor_of_the_host_is_no_pointer(
     wrap: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
