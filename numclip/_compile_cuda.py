@@ -16,7 +16,7 @@ from numba import config, float64, int64, typeof
 
 from numclip._compile import stamp_cache
 
-INSTALL = "pip install 'numba-cuda[cu13]', or 'numba-cuda[cu12]' for a driver of CUDA 12"
+INSTALL = "pip install -U 'numba-cuda[cu13]', or 'numba-cuda[cu12]' for a driver of CUDA 12"
 
 # One warp, to which a barrier costs little. The simulator runs each as a thread of the operating
 # system; any number of them gives the same bits.
@@ -37,7 +37,7 @@ def numba_cuda() -> ModuleType:
     """Import numba.cuda, or say what to install."""
     try:
         from numba import cuda
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:  # not there, or older than this Numba
         raise ImportError(f"a CUDA array needs the package numba-cuda: {INSTALL}") from error
     if getattr(cuda, "implementation", "NVIDIA") == "Built-in":
         raise ImportError(f"a CUDA array needs the package numba-cuda: {INSTALL}")
