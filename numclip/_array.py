@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from numclip import _cuda_array
-from numclip._cuda_array import CudaArray, cuda_array
+from numclip import _cuda_memory
+from numclip._cuda_array import CudaArray
+from numclip._cuda_libraries import cuda_array
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 # What is limited, or held by a variable: on the host, or where a CUDA device has it.
@@ -316,7 +317,7 @@ def _layout(tensor: Tensor) -> Array:
 
 def new_like(tensor: Tensor) -> Tensor:
     if isinstance(tensor, CudaArray):
-        return _cuda_array.empty(tensor.shape, tensor.dtype, tensor)
+        return _cuda_memory.empty(tensor.shape, tensor.dtype, tensor)
     return empty_like(tensor)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from numclip import _array, _threads
 from numclip._array import Array, Tensor
-from numclip._cuda_array import CudaArray, cuda_array
+from numclip._cuda_array import CudaArray
+from numclip._cuda_libraries import cuda_array
 from numclip._kernels.axes import clip_slices, clip_slices_parallel, slices_of
 from numclip._kernels.elementwise import Bounds
 from numclip._slices import IndexedSlices, operand, require_shape

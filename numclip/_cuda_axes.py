@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numclip import _cuda_array
+from numclip import _cuda_memory
 from numclip._cuda_array import CudaArray, HostArray
 from numclip._cuda_tensors import SEEN, cuda_tensors
 from numclip._kernels.axes import clip_rows_cuda
@@ -28,26 +28,26 @@ def clip_slices(
     """Bring the norms of slices of (outer, reduced, inner) to their (outer, inner) limits."""
     outer, reduced, inner = shape
     _, number, parts = SEEN[source.dtype.name]
-    buffer = _cuda_array.buffer_for(target)
-    numbers = _cuda_array.readable(source, buffer)
+    buffer = _cuda_memory.buffer_for(target)
+    numbers = _cuda_memory.readable(source, buffer)
     if inner == 1 and are_few_and_long(shape):
         _clip_each(numbers.in_rows(reduced), limits, buffer.in_rows(reduced))
-        _cuda_array.deliver(buffer, target)
+        _cuda_memory.deliver(buffer, target)
         return
     reduced *= parts
-    limits_there = _cuda_array.upload(limits.astype(np.float64, order="C"), source)
+    limits_there = _cuda_memory.upload(limits.astype(np.float64, order="C"), source)
     chunks = chunks_of(reduced)
-    sums = _cuda_array.empty((outer * inner * chunks if chunks > 1 else 0,), np.float64, source)
+    sums = _cuda_memory.empty((outer * inner * chunks if chunks > 1 else 0,), np.float64, source)
     slack = int(slack_of(reduced, 1))
     places = (numbers.address, limits_there.address, buffer.address)
     if inner == 1:
         arguments = (number, number.itemsize, *places, outer, reduced, sums.address, slack)
-        _cuda_array.launch(clip_rows_cuda, source, outer, *arguments)
+        _cuda_memory.launch(clip_rows_cuda, source, outer, *arguments)
     else:
         units = outer * -(-inner // CUDA_COLUMNS)
         arguments = (number, *places, outer, reduced, inner, sums.address, slack)
-        _cuda_array.launch(clip_columns_cuda, source, units, *arguments)
-    _cuda_array.deliver(buffer, target)
+        _cuda_memory.launch(clip_columns_cuda, source, units, *arguments)
+    _cuda_memory.deliver(buffer, target)
 
 
 def are_few_and_long(shape: tuple[int, int, int]) -> bool:
@@ -78,18 +78,18 @@ def bound(
     """Keep each number between bounds of the same dtype, which are broadcast."""
     if not source.size:
         return
-    buffer = _cuda_array.buffer_for(target)
-    numbers = _cuda_array.readable(source, buffer)
+    buffer = _cuda_memory.buffer_for(target)
+    numbers = _cuda_memory.readable(source, buffer)
     low, high = _bound_of(lowest, source), _bound_of(highest, source)
     axes = np.array([source.shape, low.strides, high.strides], np.int64)
     axes[1:] //= source.dtype.itemsize
-    axes_there = _cuda_array.upload(axes, source)
+    axes_there = _cuda_memory.upload(axes, source)
     are_integers = source.dtype.kind in "iu"
     number = source.dtype.type(0) if are_integers else SEEN[source.dtype.name][1]
-    _cuda_array.launch(
+    _cuda_memory.launch(
         bound_strided_cuda,
         source,
-        _cuda_array.blocks_for(source.size),
+        _cuda_memory.blocks_for(source.size),
         number,
         int(are_integers),
         source.size,
@@ -102,14 +102,14 @@ def bound(
         high.array.address,
         high.size,
     )
-    _cuda_array.deliver(buffer, target)
+    _cuda_memory.deliver(buffer, target)
 
 
 def _bound_of(value: HostArray | CudaArray, source: CudaArray) -> _Bound:
     if isinstance(value, CudaArray):
-        array = _cuda_array.in_c_order(value)
+        array = _cuda_memory.in_c_order(value)
         layout = array.layout()
     else:
         layout = np.ascontiguousarray(value).reshape(value.shape)
-        array = _cuda_array.upload(layout, source)
+        array = _cuda_memory.upload(layout, source)
     return _Bound(array, np.broadcast_to(layout, source.shape).strides, value.size)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numclip import _array, _cuda_array
+from numclip import _array, _cuda_libraries, _cuda_memory
 from numclip import _compile_cuda as compile_cuda
 from numclip._cuda_array import Columns, CudaArray
 from numclip._kernels import table as kernels
@@ -24,13 +24,9 @@ from numclip._kernels.clip import (
 )
 from numclip._kernels.elementwise import map_chunks_cuda
 from numclip._kernels.factor import slack_of
-from numclip._kernels.norm import (
-    find_largest_cuda,
-    pieces_of,
-    rescue_sums_cuda,
-    sum_chunks_cuda,
-    sum_pieces_cuda,
-)
+from numclip._kernels.norm import sum_chunks_cuda, sum_pieces_cuda
+from numclip._kernels.rescue import find_largest_cuda, rescue_sums_cuda
+from numclip._kernels.table import pieces_of
 
 # How kernels see dtypes: the kind in a table, a number of the type, and how many make an element.
 SEEN: dict[str, tuple[int, Any, int]] = {
@@ -64,7 +60,7 @@ class CudaNorm(NamedTuple):
         return self.array.array
 
     def on_host(self) -> float:
-        return float(_cuda_array.download(self.array))
+        return float(_cuda_memory.download(self.array))
 
 
 class _Table:
@@ -84,18 +80,18 @@ class _Table:
         present = sizes > 0
         self.kinds = [int(kind) for kind in np.unique(host[present, kernels.KIND])]
         self.has_doubles = kernels.FLOAT64 in self.kinds
-        self._memory = _cuda_array.upload(np.concatenate([host.reshape(-1), larger]), like)
+        self._memory = _cuda_memory.upload(np.concatenate([host.reshape(-1), larger]), like)
         self.address = self._memory.address
         self.larger_address = self.address + host.nbytes
         doubles = self.has_doubles
         room = [self.chunks, self.pieces, self.rows]
         room += [self.rows, self.chunks, self.chunks] if doubles else [0, 0, 0]
-        self._room = _cuda_array.empty((sum(room),), np.float64, like)
+        self._room = _cuda_memory.empty((sum(room),), np.float64, like)
         starts = np.cumsum([0, *room]) * _FLOAT64.itemsize + self._room.address
         self.sums, self.sums_of_pieces, self.totals, self.exponents, self.largest, self.rescued = (
             starts[:-1].tolist()
         )
-        self.state = _cuda_array.empty((STATE,), np.float64, like)
+        self.state = _cuda_memory.empty((STATE,), np.float64, like)
 
 
 class _Tables:
@@ -139,10 +135,10 @@ class CudaTensors(NamedTuple):
 
     def given_norm(self, use_norm: object) -> CudaArray:
         """Return a norm that the caller knows; one that the device has is not looked at."""
-        found = _cuda_array.cuda_array(use_norm, "use_norm")
+        found = _cuda_libraries.cuda_array(use_norm, "use_norm")
         if found is None:
             norm = np.array(_array.as_norm(use_norm, "use_norm"))
-            return _cuda_array.upload(norm, self.like)._replace(dtype=_FLOAT64, shape=())
+            return _cuda_memory.upload(norm, self.like)._replace(dtype=_FLOAT64, shape=())
         if found.ndim != 0 or not _array.is_floating(found.dtype):
             raise ValueError(
                 f"`use_norm` must be a floating scalar, got {_array.describe(use_norm)}"
@@ -159,7 +155,7 @@ class CudaTensors(NamedTuple):
             number = SEEN[norm.dtype.name][1]
             slack = self._slack(table, roundings)
             arguments = (number, norm.address, table.state.address, limit, slack)
-            _cuda_array.launch(take_norm_cuda, self.like, 1, *arguments)
+            _cuda_memory.launch(take_norm_cuda, self.like, 1, *arguments)
             return CudaNorm(norm, self._write(table, nonfinite))
 
     def clip(
@@ -181,7 +177,7 @@ class CudaTensors(NamedTuple):
             for kind in table.kinds:
                 source = (kind, table.address, table.rows, table.chunks)
                 arguments = (operation, NUMBERS[kind], *source)
-                _cuda_array.launch(map_chunks_cuda, self.like, table.chunks, *arguments)
+                _cuda_memory.launch(map_chunks_cuda, self.like, table.chunks, *arguments)
             self._deliver()
 
     def _slack(self, table: _Table, roundings: int) -> int:
@@ -190,7 +186,7 @@ class CudaTensors(NamedTuple):
     def _finish(self, table: _Table, limit: float, slack: int, shift: int) -> CudaArray:
         """Enqueue what leaves the norm, and the factors for a limit, in the device's memory."""
         like = self.like
-        norm = _cuda_array.empty((), np.float64, like)
+        norm = _cuda_memory.empty((), np.float64, like)
         with compile_cuda.LAUNCHES, compile_cuda.on_device(like.device):
             stream = like.library.stream(like)
             where = (like.device, stream)
@@ -236,27 +232,27 @@ class CudaTensors(NamedTuple):
         """Enqueue what writes the results; return whether the norm is finite, if that was asked."""
         is_finite = None
         if nonfinite == "raise":
-            is_finite = bool(np.isfinite(_cuda_array.download(table.state)[ROOT]))
+            is_finite = bool(np.isfinite(_cuda_memory.download(table.state)[ROOT]))
             if not is_finite:
                 return False
         zeros = int(nonfinite == "zero")
         for kind in table.kinds:
             source = (kind, table.address, table.rows, table.chunks, table.state.address)
             arguments = (NUMBERS[kind], *source, zeros)
-            _cuda_array.launch(scale_chunks_cuda, self.like, table.chunks, *arguments)
+            _cuda_memory.launch(scale_chunks_cuda, self.like, table.chunks, *arguments)
         self._deliver()
         return is_finite
 
     def _deliver(self) -> None:
         for buffer, target in zip(self.buffers, self.targets, strict=True):
-            _cuda_array.deliver(buffer, target)
+            _cuda_memory.deliver(buffer, target)
 
 
 def cuda_tensors(sources: Sequence[CudaArray], targets: Sequence[CudaArray]) -> CudaTensors:
     """Return a table of checked arrays of one device; those not in C order are copied."""
-    buffers = [_cuda_array.buffer_for(target) for target in targets]
+    buffers = [_cuda_memory.buffer_for(target) for target in targets]
     numbers = [
-        _cuda_array.readable(source, buffer)
+        _cuda_memory.readable(source, buffer)
         for source, buffer in zip(sources, buffers, strict=True)
     ]
     return CudaTensors(sources[0], table_of(numbers, buffers), numbers, buffers, targets)
@@ -270,7 +266,7 @@ def plain_tensors(
     None for arrays that are not of one library and device and in C order, and for those that
     overlap in place: they are checked one by one.
     """
-    found = _cuda_array.columns(arrays)
+    found = _cuda_libraries.columns(arrays)
     if found is None or not all(map(_code_of, set(found.dtypes))):
         return None
     table = table_of_columns(found)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from numclip import _array, _cuda_array, _threads
+from numclip import _array, _cuda_memory, _threads
 from numclip._array import Array, Tensor
-from numclip._cuda_array import CudaArray, cuda_array
+from numclip._cuda_array import CudaArray
+from numclip._cuda_libraries import cuda_array
 from numclip._kernels.rows import (
     add_rows,
     add_rows_parallel,
@@ -386,7 +387,7 @@ def _scattered(
     from numclip._cuda_slices import scatter_groups
 
     groups = check_groups(indices, shape, "self")
-    dense = _cuda_array.full(shape, np.zeros((), values.dtype)[()], values)
+    dense = _cuda_memory.full(shape, np.zeros((), values.dtype)[()], values)
     scatter_groups(values, groups, dense)
     return dense.array
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from numclip import _array, _headers, _threads
 from numclip._array import Array, Tensor
-from numclip._cuda_array import CudaArray, may_be_cuda
+from numclip._cuda_array import CudaArray
+from numclip._cuda_libraries import may_be_cuda
 from numclip._kernels import table as kernels
 from numclip._kernels.clip import clip_arrays, clip_factors, clip_table, clip_table_parallel
 from numclip._kernels.elementwise import (

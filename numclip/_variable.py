@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
-from numclip import _array, _cuda_array
+from numclip import _array, _cuda_memory
 from numclip._array import Array
-from numclip._cuda_array import CudaArray, cuda_array
+from numclip._cuda_array import CudaArray
+from numclip._cuda_libraries import cuda_array
 from numclip._slices import IndexedSlices
 
 
@@ -269,11 +270,11 @@ def _assign_on_device(target: CudaArray, new: _array.Tensor) -> None:
     """Copy an array of the host, or one of the same dtype and device."""
     if not isinstance(new, CudaArray):
         numbers = np.ascontiguousarray(new, target.dtype)
-        new = _cuda_array.upload(numbers, target)._replace(dtype=target.dtype, shape=target.shape)
+        new = _cuda_memory.upload(numbers, target)._replace(dtype=target.dtype, shape=target.shape)
     if new.dtype != target.dtype:
         raise TypeError(f"`value` must be {target.dtype}, got {new.dtype}")
     _array.check_one_place([("self", target), ("value", new)])
-    _cuda_array.copy(new, target)
+    _cuda_memory.copy(new, target)
 
 
 def trainable_variables(

@@ -15,13 +15,9 @@ from numclip._kernels.elementwise import Copy, Scale, ScaleInSteps, map_array, m
 from numclip._kernels.factor import clip_factor, slack_of
 from numclip._kernels.half import is_double
 from numclip._kernels.memory import numbers_at
-from numclip._kernels.norm import (
-    LANES_BYTES,
-    add_sums_cuda,
-    rescued_sum_cuda,
-    sum_squares,
-    sum_squares_cuda,
-)
+from numclip._kernels.norm import sum_squares
+from numclip._kernels.rescue import rescued_sum_cuda
+from numclip._kernels.sums import LANES_BYTES, add_sums_cuda, sum_squares_cuda
 from numclip._kernels.table import CHUNK, chunks_of
 
 

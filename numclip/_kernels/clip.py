@@ -19,15 +19,9 @@ from numclip._kernels.elementwise import (
 from numclip._kernels.factor import clip_factor, slack_of
 from numclip._kernels.half import widen
 from numclip._kernels.memory import numbers_at, table_at
-from numclip._kernels.norm import (
-    LANES_BYTES,
-    norm_of_pieces_cuda,
-    norm_of_sums,
-    norm_of_table,
-    part_of,
-    sum_chunks,
-)
+from numclip._kernels.norm import norm_of_pieces_cuda, norm_of_sums, norm_of_table, sum_chunks
 from numclip._kernels.power import times_power_of_two
+from numclip._kernels.sums import LANES_BYTES
 from numclip._kernels.table import (
     FIRST_CHUNK,
     KIND,
@@ -36,6 +30,7 @@ from numclip._kernels.table import (
     TARGET,
     entry,
     fill_table,
+    part_of,
     row_of,
 )
 

@@ -18,15 +18,8 @@ from numclip._kernels.factor import clip_factor, slack_of
 from numclip._kernels.half import is_double, widen
 from numclip._kernels.lanes import LANES, new_row, no_lanes, plus_squares, store_lanes
 from numclip._kernels.memory import numbers_at
-from numclip._kernels.norm import (
-    add_sums,
-    add_sums_cuda,
-    fits,
-    readable,
-    rescued_sum,
-    rescued_sum_cuda,
-    squared,
-)
+from numclip._kernels.rescue import fits, rescued_sum, rescued_sum_cuda
+from numclip._kernels.sums import add_sums, add_sums_cuda, readable, squared
 from numclip._kernels.table import CHUNK, chunks_of
 
 # Columns of a block: as many as there are sums in registers.

@@ -22,7 +22,6 @@ from numclip._compile_cuda import cuda, cuda_function, cuda_kernel
 from numclip._kernels.ahead import STEP, read_ahead
 from numclip._kernels.half import is_double, narrow, truncate, widen
 from numclip._kernels.memory import load_4, numbers_at, store_4, table_at
-from numclip._kernels.norm import part_of
 from numclip._kernels.power import times_power_of_two
 from numclip._kernels.stream import BLOCK, end_stream, is_large, new_block, next_line, stream
 from numclip._kernels.table import (
@@ -38,6 +37,7 @@ from numclip._kernels.table import (
     SOURCE,
     TARGET,
     entry,
+    part_of,
     row_of,
 )
 

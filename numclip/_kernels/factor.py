@@ -12,8 +12,8 @@ import math
 import numpy as np
 
 from numclip._compile import rule
-from numclip._kernels.norm import chain_length
 from numclip._kernels.power import times_power_of_two
+from numclip._kernels.sums import chain_length
 
 _SINGLE_MARGIN = 1.0 - 2.0**-24 - 2.0**-40
 # For a factor or a limit below these, rounding to subnormal numbers may exceed the margins: 2**31

@@ -54,6 +54,24 @@ def row_of(table, rows, chunk, column):
     return low
 
 
+@rule
+def pieces_of(size):
+    """Return how many sums are left when the sums of a tensor's chunks are added by chunks."""
+    return chunks_of(chunks_of(size))
+
+
+@rule
+def part_of(part, parts, chunks):
+    """Return the first and the last of the chunks that one of many blocks walks."""
+    return part * chunks // parts, (part + 1) * chunks // parts
+
+
+@rule
+def end_of_row(table, row, last):
+    """Return the last chunk of a row, or where a block's part ends in it."""
+    return min(last, entry(table, row, FIRST_CHUNK) + chunks_of(entry(table, row, SIZE)))
+
+
 # Entries of `layout`: offsets in an array object, in a tuple, and two addresses to recognise.
 (
     ARRAY_TYPE,

@@ -16,7 +16,6 @@ from numclip._compile_cuda import cuda, cuda_function, cuda_kernel
 from numclip._kernels.elementwise import MAP_THREADS
 from numclip._kernels.half import narrow, widen
 from numclip._kernels.memory import load_4, numbers_at, store_4, table_at
-from numclip._kernels.norm import part_of
 from numclip._kernels.rows import heads_group, sum_of_group
 from numclip._kernels.table import (
     CHUNK,
@@ -27,6 +26,7 @@ from numclip._kernels.table import (
     SOURCE,
     TARGET,
     entry,
+    part_of,
     row_of,
 )
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numclip import _compile_cuda as compile_cuda
-from numclip import _cuda_array
+from numclip import _cuda_array, _cuda_libraries, _cuda_memory
 from numclip._cuda_array import Columns, CudaArray
 from numclip._cuda_slices import Groups, width_of
 from numclip._cuda_tensors import (
@@ -69,8 +69,8 @@ def _protected(update: DeviceUpdate, spans: _Spans) -> DeviceUpdate:
     if not spans.meet(update.gradient):
         return update
     gradient = update.gradient
-    copied = _cuda_array.empty(gradient.shape, gradient.dtype, gradient)
-    _cuda_array.copy(gradient, copied)
+    copied = _cuda_memory.empty(gradient.shape, gradient.dtype, gradient)
+    _cuda_memory.copy(gradient, copied)
     return update._replace(gradient=copied)
 
 
@@ -91,9 +91,9 @@ def _compute_type(array: CudaArray) -> type[np.floating[Any]]:
 
 def _update_dense(updates: Sequence[DeviceUpdate], loop_of: LoopOf) -> None:
     like = updates[0].number
-    buffers = [_cuda_array.in_c_order(update.number) for update in updates]
+    buffers = [_cuda_memory.in_c_order(update.number) for update in updates]
     gradients = [
-        _cuda_array.readable(update.gradient, buffer)
+        _cuda_memory.readable(update.gradient, buffer)
         for update, buffer in zip(updates, buffers, strict=True)
     ]
     host = table_of(gradients, buffers)
@@ -102,7 +102,7 @@ def _update_dense(updates: Sequence[DeviceUpdate], loop_of: LoopOf) -> None:
             row[kernels.FIRST_SLOT + i] = slot.address
     _launch(host, like, loop_of)
     for update, buffer in zip(updates, buffers, strict=True):
-        _cuda_array.deliver(buffer, update.number)
+        _cuda_memory.deliver(buffer, update.number)
 
 
 def _launch(host: Any, like: CudaArray, loop_of: LoopOf) -> None:
@@ -110,7 +110,7 @@ def _launch(host: Any, like: CudaArray, loop_of: LoopOf) -> None:
     for kind in table.kinds:
         loop = loop_of(np.float64 if kind == kernels.FLOAT64 else np.float32)
         arguments = (NUMBERS[kind], kind, table.address, table.rows, table.chunks)
-        _cuda_array.launch(loop.cuda_kernel, like, table.chunks, loop.hyperparameters, *arguments)
+        _cuda_memory.launch(loop.cuda_kernel, like, table.chunks, loop.hyperparameters, *arguments)
 
 
 class PlainUpdates:
@@ -124,7 +124,7 @@ class PlainUpdates:
     def update(self, slots: Sequence[Sequence[Any]], loop_of: LoopOf) -> None:
         """Update all at once; `slots` has a list for each slot of a variable."""
         for i, arrays in enumerate(slots):
-            found = _cuda_array.columns(arrays)
+            found = _cuda_libraries.columns(arrays)
             assert found is not None
             self._table[:, kernels.FIRST_SLOT + i] = found.addresses
         with compile_cuda.LAUNCHES:
@@ -136,7 +136,7 @@ def plain_updates(pairs: Sequence[tuple[Any, Variable]]) -> PlainUpdates | None:
     gradients = [gradient for gradient, _ in pairs]
     variables = [variable for _, variable in pairs]
     arrays = [variable.array for variable in variables]
-    found, there = _cuda_array.columns(gradients), _cuda_array.columns(arrays)
+    found, there = _cuda_libraries.columns(gradients), _cuda_libraries.columns(arrays)
     if (
         found is None
         or there is None
@@ -168,14 +168,14 @@ def _update_rows(update: DeviceUpdate, groups: Groups, loop: Loop) -> None:
     width, rows = width_of(number), number.shape[0]
     if not width:
         return
-    buffer = _cuda_array.in_c_order(number)
-    values = _cuda_array.readable(update.gradient, buffer)
+    buffer = _cuda_memory.in_c_order(number)
+    values = _cuda_memory.readable(update.gradient, buffer)
     places = groups.places(rows) if loop.takes_all_rows else None
     units = rows if loop.takes_all_rows else groups.size
-    _cuda_array.launch(
+    _cuda_memory.launch(
         loop.cuda_kernel,
         number,
-        _cuda_array.blocks_for(units * width),
+        _cuda_memory.blocks_for(units * width),
         loop.hyperparameters,
         SEEN[number.dtype.name][1],
         rows,
@@ -187,4 +187,4 @@ def _update_rows(update: DeviceUpdate, groups: Groups, loop: Loop) -> None:
         buffer.address,
         *(slot.address for slot in update.slots),
     )
-    _cuda_array.deliver(buffer, number)
+    _cuda_memory.deliver(buffer, number)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
-from numclip import _array, _cuda_array
+from numclip import _array, _cuda_memory
 from numclip._array import Array
-from numclip._cuda_array import CudaArray, cuda_array, may_be_cuda
+from numclip._cuda_array import CudaArray
+from numclip._cuda_libraries import cuda_array, may_be_cuda
 from numclip._slices import IndexedSlices, check_groups, check_slices
 from numclip._variable import Variable
 from numclip.train._loop import Loop
@@ -500,7 +501,7 @@ def _full(variable: Variable, value: float) -> Any:
     if like is None:
         return np.full(variable.shape, value, variable.dtype)
     number = np.asarray(value, variable.dtype)[()]
-    return _cuda_array.full(variable.shape, number, like).array
+    return _cuda_memory.full(variable.shape, number, like).array
 
 
 def _check_step(global_step: Any) -> Array:

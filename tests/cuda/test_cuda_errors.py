@@ -9,7 +9,7 @@ from arrays import HOSTILE, Array, normal
 from devices import on_device, on_host
 
 import numclip as nc
-from numclip import _cuda_array
+from numclip import _cuda_libraries
 from numclip._compile_cuda import CudaKernel
 
 FLOAT32 = np.dtype(np.float32)
@@ -236,13 +236,13 @@ def test_nonfinite_raises_and_names_the_entry() -> None:
 
 def test_two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = device(), device()
-    seen = _cuda_array._NUMBA.view
+    seen = _cuda_libraries._NUMBA.view
 
     def view(array: Any, argument: str) -> Any:
         found = seen(array, argument)
         return found._replace(device=1) if array is y else found
 
-    monkeypatch.setattr(_cuda_array._NUMBA, "view", view)
+    monkeypatch.setattr(_cuda_libraries._NUMBA, "view", view)
     with pytest.raises(ValueError, match=r"`t_list\[1\]` must be where .* 0, got .* device 1"):
         nc.clip_by_global_norm([x, y], 0.1, out=[x, y])
     with pytest.raises(ValueError, match="`out` must be on CUDA device 0, got one on device 1"):

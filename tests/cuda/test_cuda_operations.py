@@ -10,9 +10,9 @@ from devices import on_device, on_host
 from operations import OPERATIONS, REDUCTIONS, Operation, Reduction, leaves, structure
 
 import numclip as nc
-from numclip import _compile_cuda, _cuda_array, _cuda_axes
+from numclip import _compile_cuda, _cuda_axes, _cuda_memory
 from numclip._compile_cuda import CudaKernel
-from numclip._cuda_array import cuda_array
+from numclip._cuda_libraries import cuda_array
 from numclip._cuda_tensors import CudaTensors, _Table
 from numclip._kernels.memory import numbers_at
 from numclip._kernels.norm import norm_of_sums
@@ -257,13 +257,13 @@ def test_few_and_long_slices(dtype: str, axes: Any, monkeypatch: pytest.MonkeyPa
 
 def test_a_list_that_comes_again_is_not_uploaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     uploaded = []
-    upload = _cuda_array.upload
+    upload = _cuda_memory.upload
 
     def record(host: Any, like: Any) -> Any:
         uploaded.append(host)
         return upload(host, like)
 
-    monkeypatch.setattr(_cuda_array, "upload", record)
+    monkeypatch.setattr(_cuda_memory, "upload", record)
     lists = [
         on_device([normal(np.dtype(np.float32), 5), normal(np.dtype(np.float64), i + 1)])
         for i in range(20)
