@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import mpmath
 import numpy as np
 import pytest
-from arrays import DTYPES, Array, dtype_named, normal
+from arrays import DTYPES, FLOATING, Array, dtype_named, normal
 from operations import exact_norm
 
 import numclip as nc
@@ -300,3 +300,23 @@ def test_nothing_of_the_size_of_the_input_is_allocated(dtype: str, magnitude: fl
         tracemalloc.stop()
     # The sums of the chunks, and as many again of what they are added in.
     assert peak < 4 * 8 * x.size / 4096 + 100_000
+
+
+@pytest.mark.parametrize("dtype", FLOATING)
+@pytest.mark.parametrize("size", [40, 30_000])
+def test_bits_do_not_depend_on_none(dtype: str, size: int) -> None:
+    """None has no part in the order of additions, however a list is read."""
+    generator = np.random.default_rng(7)
+    for _ in range(40 if size < 1000 else 3):
+        sizes = generator.integers(0, size, 6)
+        arrays = [generator.standard_normal(n).astype(dtype_named(dtype)) for n in sizes]
+        with_none = [arrays[0], None, *arrays[1:3], None, None, *arrays[3:]]
+        strided = [None if x is None else np.repeat(x, 2)[::2] for x in with_none]
+        expected, norm = nc.clip_by_global_norm(arrays, 0.1)
+        for t_list in (with_none, strided, dict(enumerate(with_none))):
+            assert nc.global_norm(t_list) == norm
+            clipped, found = nc.clip_by_global_norm(t_list, 0.1)
+            assert found == norm
+            results = clipped.values() if isinstance(clipped, dict) else clipped
+            bits = [x.tobytes() for x in results if x is not None]
+            assert bits == [x.tobytes() for x in expected]

@@ -25,6 +25,7 @@ from numclip._kernels.sums import LANES_BYTES
 from numclip._kernels.table import (
     FIRST_CHUNK,
     KIND,
+    NONE_KIND,
     SIZE,
     SOURCE,
     TARGET,
@@ -45,13 +46,22 @@ def _longest(table):
     return longest
 
 
+@rule
+def _tensors(table):
+    tensors = 0
+    for row in range(table.shape[0]):
+        if table[row, KIND] != NONE_KIND:
+            tensors += 1
+    return tensors
+
+
 @kernel
 def clip_factors(table, root, exponent, limit, roundings):
     """Return the factors for numbers computed in float32, and those for float64.
 
     `roundings` is what the caller adds to the slack.
     """
-    slack = slack_of(_longest(table), table.shape[0]) + roundings
+    slack = slack_of(_longest(table), _tensors(table)) + roundings
     single = clip_factor(root, exponent, limit, slack, True)
     return single, clip_factor(root, exponent, limit, slack, False)
 

@@ -36,6 +36,7 @@ from numclip._kernels.table import (
     FLOAT32,
     FLOAT64,
     KIND,
+    NONE_KIND,
     SIZE,
     SOURCE,
     chunks_of,
@@ -113,15 +114,20 @@ def sum_rows(table, sums):
     """Return the sum of squares, and its exponent, of each tensor whose chunks were summed."""
     totals = np.zeros(table.shape[0])
     exponents = np.zeros(table.shape[0], np.int64)
+    tensors = 0
     for row in range(table.shape[0]):
         size, start = table[row, SIZE], table[row, FIRST_CHUNK]
         if size > 0:
             count = chunks_of(size)
-            totals[row] = sums[start] if count == 1 else add_sums(sums[start : start + count])
+            total = sums[start] if count == 1 else add_sums(sums[start : start + count])
+            exponent = 0
             if table[row, KIND] == FLOAT64:
                 x = array_at(table[row, SOURCE], size, np.float64(0))
-                totals[row], exponents[row] = rescued_sum(x, totals[row])
-    return totals, exponents
+                total, exponent = rescued_sum(x, total)
+            totals[tensors], exponents[tensors] = total, exponent
+        if table[row, KIND] != NONE_KIND:
+            tensors += 1
+    return totals[:tensors], exponents[:tensors]
 
 
 @parallel_kernel

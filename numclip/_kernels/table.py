@@ -10,13 +10,14 @@ from numclip._compile import integer_at, locked_kernel, overload, rule, types
 
 CHUNK = 4096
 
-# Columns of a table. A tensor has one row; None has size 0.
+# Columns of a table. A tensor has one row; None has size 0, and no part in a norm.
 SOURCE, TARGET, SIZE, KIND, FIRST_CHUNK, COLUMNS = 0, 1, 2, 3, 4, 5
 
 # And those that a table for a GPU has besides. A piece is a chunk of the sums of chunks.
 FIRST_PIECE, FIRST_SLOT, CUDA_COLUMNS = 5, 6, 10
 
 FLOAT32, FLOAT64, FLOAT16, BFLOAT16 = 0, 1, 2, 3
+NONE_KIND = -1
 ITEMSIZES = (4, 8, 2, 2)
 
 _INT64 = np.int64(0)
@@ -202,7 +203,8 @@ def fill_table(table, items, targets, layout, descriptors):
         target = item
         table[i, FIRST_CHUNK] = chunks
         if item == layout[NONE]:
-            table[i, SOURCE] = table[i, TARGET] = table[i, SIZE] = table[i, KIND] = 0
+            table[i, SOURCE] = table[i, TARGET] = table[i, SIZE] = 0
+            table[i, KIND] = NONE_KIND
             continue
         if not _is_plain(item, _C_CONTIGUOUS | _ALIGNED, layout):
             return -1, 0
