@@ -1,0 +1,1 @@
+"""numclip on a GPU: the processor's bits, and how fast."""
