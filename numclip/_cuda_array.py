@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -128,11 +128,18 @@ class Columns(NamedTuple):
 
     def spans(self) -> tuple[HostArray, HostArray]:
         """Return first and last addresses of those that hold anything, sorted by the first."""
-        itemsizes = np.array([dtype.itemsize for dtype in self.dtypes], np.int64)
+        nbytes = self.sizes * self.by_dtype(lambda dtype: dtype.itemsize)
         order = np.argsort(self.addresses)
         order = order[self.sizes[order] > 0]
         starts = self.addresses[order]
-        return starts, starts + (self.sizes * itemsizes)[order]
+        return starts, starts + nbytes[order]
+
+    def by_dtype(self, number_of: Callable[[np.dtype[Any]], int]) -> int | HostArray:
+        """Return a number for each dtype: one for all arrays where they are of one dtype."""
+        numbers = {dtype: number_of(dtype) for dtype in set(self.dtypes)}
+        if len(numbers) == 1:
+            return numbers[self.dtypes[0]]
+        return np.array([numbers[dtype] for dtype in self.dtypes], np.int64)
 
 
 def columns_of_views(library: Library, arrays: Sequence[Any]) -> Columns | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,9 +40,6 @@ SEEN: dict[str, tuple[int, Any, int]] = {
 }
 FLOATING = ("float16", "bfloat16", "float32", "float64")
 NUMBERS = {kind: number for kind, number, _ in SEEN.values()}
-
-# The kind and how many numbers make an element, by dtype; to ask a dtype for its name takes 1 us.
-_CODES: dict[np.dtype[Any], tuple[int, int] | None] = {}
 
 _FLOAT64 = np.dtype(np.float64)
 
@@ -267,7 +265,7 @@ def plain_tensors(
     overlap in place: they are checked one by one.
     """
     found = _cuda_libraries.columns(arrays)
-    if found is None or not all(map(_code_of, set(found.dtypes))):
+    if found is None or not all(map(_seen_as, set(found.dtypes))):
         return None
     table = table_of_columns(found)
     if in_place:
@@ -284,19 +282,17 @@ def plain_tensors(
     return CudaTensors(found.like, table, ()), results
 
 
-def _code_of(dtype: np.dtype[Any]) -> tuple[int, int] | None:
-    if dtype not in _CODES:
-        seen = SEEN.get(dtype.name)
-        _CODES[dtype] = None if seen is None else (seen[0], seen[2])
-    return _CODES[dtype]
+@cache
+def _seen_as(dtype: Any) -> Any:
+    # To ask a dtype for its name takes 2 us.
+    return SEEN.get(dtype.name)
 
 
 def table_of_columns(found: Columns) -> Any:
-    codes = np.array([_code_of(dtype) for dtype in found.dtypes], np.int64)
-    table = np.zeros((len(codes), kernels.CUDA_COLUMNS), np.int64)
+    table = np.zeros((len(found.sizes), kernels.CUDA_COLUMNS), np.int64)
     table[:, kernels.SOURCE] = table[:, kernels.TARGET] = found.addresses
-    table[:, kernels.KIND] = codes[:, 0]
-    table[:, kernels.SIZE] = found.sizes * codes[:, 1]
+    table[:, kernels.KIND] = found.by_dtype(lambda dtype: _seen_as(dtype)[0])
+    table[:, kernels.SIZE] = found.sizes * found.by_dtype(lambda dtype: _seen_as(dtype)[2])
     return table
 
 
