@@ -25,7 +25,8 @@ class _Torch:
     """PyTorch."""
 
     def columns(self, arrays: Sequence[Any]) -> Columns | None:
-        # One loop for each question: 0.5 us for a tensor, and 3 for its view.
+        # One loop for each question: a list takes 0.7 us a tensor, and 16 where each is looked at
+        # by itself.
         try:
             devices = {array.get_device() for array in arrays}
             in_c_order = all([array.is_contiguous() for array in arrays])

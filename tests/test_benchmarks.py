@@ -16,12 +16,12 @@ from asv_benchmarks.benchmarks.answers import (
     norm_of_summed_rows,
     quick_norm,
 )
+from asv_benchmarks.benchmarks.figures import duration, significant
 from asv_benchmarks.benchmarks.peers import prepare
 from asv_benchmarks.benchmarks.processes import Process, WorkerError
 from asv_benchmarks.benchmarks.sampling import limits_of
 from asv_benchmarks.benchmarks.workloads import WORKLOADS, arrays_of
 from asv_benchmarks.compare.measure import QUICK, Measurement, Measurer
-from asv_benchmarks.compare.report import duration, significant
 from asv_benchmarks.compare.rows import CONTENDER_NAMES, ROWS, Contender, Row, Target, select
 
 ROOT = Path(__file__).parent.parent

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
+from ..benchmarks.figures import Lines, duration, significant
 from ..benchmarks.rounds import Ratio
 from ..benchmarks.workloads import WORKLOADS
 from .measure import NUMCLIP, Measurement
 from .rows import SECTIONS, Row, Target
 from .setting import Setting
-
-_UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
 _METHOD = """\
 Each contender runs in a process of its own, with {threads} threads. Rounds alternate between the
@@ -34,28 +32,6 @@ for g in gradients:
     g *= factor
 ```
 """
-
-
-class Lines(NamedTuple):
-    """A table of text; a cell may have more than one line."""
-
-    title: str
-    remark: str
-    head: Sequence[str]
-    body: Sequence[Sequence[str]]
-
-
-def duration(seconds: float) -> str:
-    unit, size = next(((u, s) for u, s in _UNITS if seconds >= s), _UNITS[-1])
-    return f"{significant(seconds / size)} {unit}"
-
-
-def significant(number: float) -> str:
-    """Return a number with three significant digits, or all digits before the point."""
-    if not math.isfinite(number) or number == 0:
-        return f"{number:g}"
-    places = max(0, 2 - math.floor(math.log10(abs(number))))
-    return f"{number:.{places}f}"
 
 
 def _spread(ratio: Ratio) -> str:

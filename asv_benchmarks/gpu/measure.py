@@ -8,12 +8,12 @@ from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
+from ..benchmarks.figures import duration, significant
 from .lists import CASES, lists
 from .outcomes import say
 from .peers import measure_optax
 from .places import Unavailable
 from .records import Bandwidth, Comparison, Failure, Measurements, Optax, median
-from .text import duration, significant
 
 _ROUNDS = 25
 _QUICK_ROUNDS = 3

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from ..benchmarks.figures import Lines, duration, significant
 from .outcomes import FAILED, PASSED, SKIPPED, Outcome, counted
 from .records import Bandwidth, Comparison, Measurements, Samples, median, quartiles, targets
-from .text import Lines, duration, significant, spread
+from .text import spread
 
 _STATUSES = (PASSED, FAILED, SKIPPED)
 
