@@ -56,6 +56,14 @@ def row_of(table, rows, chunk, column):
 
 
 @rule
+def row_onward(table, row, rows, chunk):
+    """Return, as `row_of`, the row that holds a chunk, at a row before it or there."""
+    while row + 1 < rows and entry(table, row + 1, FIRST_CHUNK) <= chunk:
+        row += 1
+    return row
+
+
+@rule
 def pieces_of(size):
     """Return how many sums are left when the sums of a tensor's chunks are added by chunks."""
     return chunks_of(chunks_of(size))

@@ -28,6 +28,7 @@ from numclip._kernels.table import (
     entry,
     part_of,
     row_of,
+    row_onward,
 )
 
 _RULES = {}
@@ -155,8 +156,7 @@ def update_0_cuda(hyperparameters, like, kind, table_address, rows, chunks):
     first, last = part_of(cuda.blockIdx.x, cuda.gridDim.x, chunks)
     row = row_of(table, rows, first, FIRST_CHUNK)
     for chunk in range(first, last):
-        while row + 1 < rows and entry(table, row + 1, FIRST_CHUNK) <= chunk:
-            row += 1
+        row = row_onward(table, row, rows, chunk)
         if entry(table, row, KIND) == kind:
             size = entry(table, row, SIZE)
             source, target = entry(table, row, SOURCE), entry(table, row, TARGET)
@@ -177,8 +177,7 @@ def update_2_cuda(hyperparameters, like, kind, table_address, rows, chunks):
     first, last = part_of(cuda.blockIdx.x, cuda.gridDim.x, chunks)
     row = row_of(table, rows, first, FIRST_CHUNK)
     for chunk in range(first, last):
-        while row + 1 < rows and entry(table, row + 1, FIRST_CHUNK) <= chunk:
-            row += 1
+        row = row_onward(table, row, rows, chunk)
         if entry(table, row, KIND) == kind:
             size = entry(table, row, SIZE)
             source, target = entry(table, row, SOURCE), entry(table, row, TARGET)
