@@ -38,6 +38,7 @@ __all__ = [
     "models",
     "overload",
     "parallel_kernel",
+    "pointer_at",
     "pointer_to",
     "prange",
     "register_model",
@@ -116,7 +117,7 @@ def stamp_cache(dispatcher: Any) -> bool:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _pointer(typing_context: Any, address: Any, like: Any) -> Any:
+def pointer_at(typing_context: Any, address: Any, like: Any) -> Any:
     pointer = types.CPointer(like.dtype if isinstance(like, types.DType) else like)
 
     def convert(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -128,13 +129,13 @@ def _pointer(typing_context: Any, address: Any, like: Any) -> Any:
 @register_jitable  # type: ignore[untyped-decorator]
 def array_at(address: Any, size: Any, like: Any) -> Any:
     """Return the numbers that lie at an address, of the type of `like`."""
-    return carray(_pointer(address, like), (size,))
+    return carray(pointer_at(address, like), (size,))
 
 
 @register_jitable  # type: ignore[untyped-decorator]
 def integer_at(address: Any, like: Any) -> Any:
     """Return the integer that lies at an address, of the type of `like`."""
-    return carray(_pointer(address, like), (1,))[0]
+    return carray(pointer_at(address, like), (1,))[0]
 
 
 @intrinsic  # type: ignore[untyped-decorator]

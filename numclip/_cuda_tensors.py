@@ -91,6 +91,10 @@ class _Table:
         )
         self.state = _cuda_memory.empty((STATE,), np.float64, like)
 
+    def is_finite(self) -> bool:
+        """Wait for the norm that was taken last."""
+        return bool(np.isfinite(_cuda_memory.download(self.state)[ROOT]))
+
 
 class _Tables:
     """The tables that were used last, by what they hold and where."""
@@ -113,6 +117,22 @@ class _Tables:
 
 
 TABLES = _Tables()
+
+
+class Limited(NamedTuple):
+    """A norm, and the table on the device that has the factors for a limit; it must be kept."""
+
+    norm: CudaNorm
+    table: _Table
+
+    @property
+    def state(self) -> int:
+        """The address of the factors."""
+        return int(self.table.state.address)
+
+    def is_finite(self) -> bool:
+        """Wait for the device."""
+        return self.table.is_finite()
 
 
 class CudaTensors(NamedTuple):
@@ -167,6 +187,13 @@ class CudaTensors(NamedTuple):
             table = TABLES.get(self.table, self.like)
             norm = self._finish(table, limit, self._slack(table, roundings), shift)
             return CudaNorm(norm, self._write(table, nonfinite))
+
+    def limited(self, limit: float) -> Limited:
+        """Return the norm, and what brings it to a limit and is left on the device."""
+        with compile_cuda.LAUNCHES:
+            table = TABLES.get(self.table, self.like)
+            norm = self._finish(table, limit, self._slack(table, 0), 0)
+            return Limited(CudaNorm(norm), table)
 
     def map(self, operation: tuple[float, ...]) -> None:
         """Write what an operation of `_kernels/elementwise.py` makes of each number."""
@@ -230,7 +257,7 @@ class CudaTensors(NamedTuple):
         """Enqueue what writes the results; return whether the norm is finite, if that was asked."""
         is_finite = None
         if nonfinite == "raise":
-            is_finite = bool(np.isfinite(_cuda_memory.download(table.state)[ROOT]))
+            is_finite = table.is_finite()
             if not is_finite:
                 return False
         zeros = int(nonfinite == "zero")
@@ -289,7 +316,7 @@ def _seen_as(dtype: Any) -> Any:
 
 
 def table_of_columns(found: Columns) -> Any:
-    table = np.zeros((len(found.sizes), kernels.CUDA_COLUMNS), np.int64)
+    table = np.zeros((len(found.sizes), kernels.WIDE_COLUMNS), np.int64)
     table[:, kernels.SOURCE] = table[:, kernels.TARGET] = found.addresses
     table[:, kernels.KIND] = found.by_dtype(lambda dtype: _seen_as(dtype)[0])
     table[:, kernels.SIZE] = found.sizes * found.by_dtype(lambda dtype: _seen_as(dtype)[2])
@@ -298,7 +325,7 @@ def table_of_columns(found: Columns) -> Any:
 
 def table_of(sources: Sequence[CudaArray], targets: Sequence[CudaArray]) -> Any:
     seen = [SEEN[source.dtype.name] for source in sources]
-    table = np.zeros((len(sources), kernels.CUDA_COLUMNS), np.int64)
+    table = np.zeros((len(sources), kernels.WIDE_COLUMNS), np.int64)
     table[:, kernels.SOURCE] = [source.address for source in sources]
     table[:, kernels.TARGET] = [target.address for target in targets]
     table[:, kernels.SIZE] = [

@@ -58,7 +58,7 @@ def recognize(dtype: np.dtype[Any]) -> None:
 
 
 # The same for the views that `_array.flat` makes, of halves as integers.
-KIND_OF_VIEW = {
+KIND_OF_VIEW: dict[np.dtype[Any], int] = {
     np.dtype(np.float32): kernels.FLOAT32,
     np.dtype(np.float64): kernels.FLOAT64,
     np.dtype(np.uint16): kernels.FLOAT16,

@@ -7,7 +7,7 @@ import operator
 import re
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -17,6 +17,9 @@ from numclip._array import Array
 from numclip._cuda_array import CudaArray
 from numclip._cuda_libraries import cuda_array
 from numclip._slices import IndexedSlices
+
+# A function of the array, or its lowest and its highest number.
+Constraint: TypeAlias = Callable[[Any], Any] | tuple[float, float]
 
 
 class Tape(Protocol):
@@ -72,6 +75,10 @@ class Variable:
         Whether gradients are taken for it where none are asked for by name.
     name : str, optional
         What error messages and slots call it.
+    constraint : callable or pair of numbers, optional
+        What an optimizer does with the array after each step. A function is called with the new
+        numbers and returns those to keep, which only dense gradients allow; a pair bounds each
+        number that was updated, as `numclip.clip_by_value` would, while it is written.
 
     Attributes
     ----------
@@ -85,7 +92,7 @@ class Variable:
     TypeError
         If `initial_value` is not numbers.
     ValueError
-        If `initial_value` is a read-only array.
+        If `initial_value` is a read-only array, or if a lower bound is above the upper one or NaN.
 
     Notes
     -----
@@ -112,12 +119,19 @@ class Variable:
     array([3., 4.])
     """
 
-    __slots__ = ("__weakref__", "_dtype", "array", "name", "trainable")
+    __slots__ = ("__weakref__", "_constraint", "_dtype", "array", "name", "trainable")
 
     # Above that of autograd's boxes (100), so that `array * variable` is left to __rmul__.
     __array_priority__ = 1000.0
 
-    def __init__(self, initial_value: Any, trainable: bool = True, name: str | None = None) -> None:
+    def __init__(
+        self,
+        initial_value: Any,
+        trainable: bool = True,
+        name: str | None = None,
+        *,
+        constraint: Constraint | None = None,
+    ) -> None:
         if isinstance(initial_value, Variable):
             initial_value = np.array(initial_value)
         if isinstance(initial_value, IndexedSlices):
@@ -132,8 +146,14 @@ class Variable:
             raise ValueError("`initial_value` must be writable, got a read-only array")
         self.array: Any = _array.raw(array)
         self._dtype = array.dtype
+        self._constraint = None if constraint is None else _checked_constraint(constraint, array)
         self.trainable = trainable
         self.name = name
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """What optimizers keep the array to: a function, or a pair of bounds."""
+        return self._constraint
 
     @property
     def value(self) -> Any:
@@ -264,6 +284,25 @@ class Variable:
     def __repr__(self) -> str:
         name = "" if self.name is None else f"name={self.name!r}, "
         return f"Variable({name}shape={self.shape}, dtype={self.dtype})"
+
+
+def _checked_constraint(constraint: Any, array: _array.Tensor) -> Constraint:
+    if callable(constraint):
+        return constraint  # type: ignore[no-any-return]
+    if not isinstance(constraint, tuple | list) or len(constraint) != 2:
+        raise TypeError(
+            "`constraint` must be a function or a pair of bounds,"
+            f" got {_array.describe(constraint)}"
+        )
+    if not _array.is_floating(array.dtype):
+        raise TypeError(f"`constraint` bounds floating arrays only, got one of {array.dtype}")
+    lowest, highest = [
+        float(np.asarray(_array.as_scalar(bound, f"constraint[{i}]")).astype(array.dtype))
+        for i, bound in enumerate(constraint)
+    ]
+    if not lowest <= highest:
+        raise ValueError(f"`constraint` must not be crossed bounds or NaN, got {constraint}")
+    return lowest, highest
 
 
 def _assign_on_device(target: CudaArray, new: _array.Tensor) -> None:

@@ -13,8 +13,7 @@ import numpy as np
 from numclip import _kernels, train
 from numclip._compile_cuda import CudaKernel
 from numclip._kernels.elementwise import Bounds
-from numclip.train._adam import _Adam, _AdamRows
-from numclip.train._gradient_descent import _GradientDescent
+from numclip._kernels.rules import RULES
 
 Arguments: TypeAlias = tuple[Any, ...]
 
@@ -38,6 +37,16 @@ def of_each(numbers: Any, count: int) -> list[Arguments]:
 def with_hyperparameters(kind: Any, count: int) -> list[Arguments]:
     hyperparameters = kind(*[0.5] * len(kind._fields))
     return [(hyperparameters, number, *integers(count)) for number in NUMBERS]
+
+
+# A rule for gradients by rows alone has its own name.
+RULES_OF_ALL_ROWS = [kind for kind in RULES if kind.__name__.endswith("Rows")]
+ONE_RULE = [kind for kind in RULES if kind not in RULES_OF_ALL_ROWS]
+
+
+def of_each_rule(rules: Any, count: int) -> list[Arguments]:
+    bounds = (-1.0, 1.0)
+    return [(*each, *bounds) for kind in rules for each in with_hyperparameters(kind, count)]
 
 
 SIGNATURES: dict[str, list[Arguments]] = {
@@ -70,10 +79,9 @@ SIGNATURES: dict[str, list[Arguments]] = {
     "store_indices_cuda": [integers(6)],
     "add_rows_cuda": of_each(NUMBERS, 8),
     "place_groups_cuda": [integers(4)],
-    "update_0_cuda": with_hyperparameters(_GradientDescent, 4),
-    "update_2_cuda": with_hyperparameters(_Adam, 4),
-    "update_rows_0_cuda": with_hyperparameters(_GradientDescent, 8),
-    "update_all_rows_2_cuda": with_hyperparameters(_AdamRows, 10),
+    "update_cuda": of_each_rule(ONE_RULE, 5),
+    "update_rows_cuda": of_each_rule(ONE_RULE, 7),
+    "update_all_rows_cuda": of_each_rule(RULES_OF_ALL_ROWS, 7),
 }
 
 

@@ -26,7 +26,21 @@ PUBLIC = [
     "trainable_variables",
     "value_and_gradients",
 ]
-PUBLIC_IN_TRAIN = ["AdamOptimizer", "GradientDescentOptimizer", "Optimizer"]
+PUBLIC_IN_TRAIN = [
+    "AdadeltaOptimizer",
+    "AdagradDAOptimizer",
+    "AdagradOptimizer",
+    "AdamOptimizer",
+    "AdamWOptimizer",
+    "FtrlOptimizer",
+    "GradientDescentOptimizer",
+    "MomentumOptimizer",
+    "Optimizer",
+    "ProximalAdagradOptimizer",
+    "ProximalGradientDescentOptimizer",
+    "RMSPropOptimizer",
+    "StepResult",
+]
 
 
 def documented_objects() -> list[tuple[str, Any]]:
@@ -49,7 +63,7 @@ def documented_objects() -> list[tuple[str, Any]]:
 
 
 # Names that have no counterpart to refer to.
-OUR_OWN = ("IndexedSlices", "Variable", "set_num_threads")
+OUR_OWN = ("IndexedSlices", "Variable", "set_num_threads", "train.StepResult")
 DOCUMENTED = documented_objects()
 names = [name for name, _ in DOCUMENTED]
 

@@ -1068,8 +1068,8 @@ def steps_refused() -> dict[str, Case]:
     return cases
 
 
-def apply(grads_and_vars: Any) -> Call:
-    return call(stepped(lambda: Adam(0.5)).function, grads_and_vars)
+def apply(grads_and_vars: Any, **options: Any) -> Call:
+    return call(stepped(lambda: Adam(0.5)).function, grads_and_vars, **options)
 
 
 STEPS: Table = {
@@ -1083,7 +1083,25 @@ STEPS: Table = {
     ),
     "None": case(lambda: apply(None), TypeError, "`grads_and_vars`", "None"),
     "number": case(lambda: apply(5), TypeError, "`grads_and_vars`", "5"),
-    "dict": case(lambda: apply({"a": vector()}), ValueError, "`grads_and_vars[0]`", "'a'"),
+    "dict, no variables": case(lambda: apply({"a": vector()}), TypeError, "`variables`", "dict"),
+    "dict, a name that is not there": case(
+        lambda: apply({"a": vector()}, variables=[variable(vector())]),
+        ValueError,
+        "`grads_and_vars['a']`",
+        "layer/weights",
+    ),
+    "dict, two variables of a name": case(
+        lambda: apply({"a": vector()}, variables=[variable(vector()), variable(vector())]),
+        ValueError,
+        "`variables`",
+        "layer/weights",
+    ),
+    "variables, but no dict": case(
+        lambda: apply([(vector(), variable(vector()))], variables=[]),
+        TypeError,
+        "`variables`",
+        "dict",
+    ),
     "a pair that is not in a list": case(
         lambda: apply((vector(), variable(vector()))),
         ValueError,

@@ -294,7 +294,8 @@ def test_a_read_only_gradient(make: Any) -> None:
 def test_none_leaves_its_variable_without_slots(make: Any) -> None:
     first, second = nc.Variable([1.0]), nc.Variable([2.0])
     optimizer = make()
-    assert optimizer.apply_gradients([(None, first), (np.array([1.0]), second)]) is None
+    result = optimizer.apply_gradients([(None, first), (np.array([1.0]), second)])
+    assert (result.global_norm, result.scale, result.skipped) == (None, 1.0, False)
     assert first.value.tolist() == [1.0]
     assert second.value[0] < 2.0
     assert all(optimizer.get_slot(first, slot) is None for slot in optimizer.get_slot_names())
@@ -452,7 +453,7 @@ def test_minimize_is_compute_and_apply(make: Any) -> None:
 
     optimizers = [make(), make()]
     for _ in range(3):
-        assert optimizers[0].minimize(loss_of(variables[0])) is None
+        assert not optimizers[0].minimize(loss_of(variables[0])).skipped
         pairs = optimizers[1].compute_gradients(loss_of(variables[1]))
         optimizers[1].apply_gradients(pairs)
     assert same(*variables)

@@ -19,10 +19,19 @@ from numclip._kernels.elementwise import (
 from numclip._kernels.factor import clip_factor, slack_of
 from numclip._kernels.half import widen
 from numclip._kernels.memory import numbers_at, table_at
-from numclip._kernels.norm import norm_of_pieces_cuda, norm_of_sums, norm_of_table, sum_chunks
+from numclip._kernels.norm import (
+    add_squares,
+    norm_of_pieces_cuda,
+    norm_of_sums,
+    norm_of_table,
+    sum_chunks,
+    sum_rows,
+)
 from numclip._kernels.power import times_power_of_two
 from numclip._kernels.sums import LANES_BYTES
 from numclip._kernels.table import (
+    DOUBLE_FACTOR,
+    FACTOR,
     FIRST_CHUNK,
     KIND,
     NONE_KIND,
@@ -64,6 +73,23 @@ def clip_factors(table, root, exponent, limit, roundings):
     slack = slack_of(_longest(table), _tensors(table)) + roundings
     single = clip_factor(root, exponent, limit, slack, True)
     return single, clip_factor(root, exponent, limit, slack, False)
+
+
+@kernel
+def clip_factors_of_rows(table, sums, limit, powers):
+    """Store the factors that bring each tensor, whose chunks' squares were summed, to the limit.
+
+    They are left in the columns of a wide table, their powers in an array of its own.
+    """
+    reals = table.view(np.float64)
+    totals, exponents = sum_rows(table, sums)
+    for row in range(table.shape[0]):
+        root, exponent = add_squares(totals[row : row + 1], exponents[row : row + 1])
+        slack = slack_of(table[row, SIZE], 1)
+        single = clip_factor(root, exponent, limit, slack, True)
+        double = clip_factor(root, exponent, limit, slack, False)
+        reals[row, FACTOR], powers[row, 0] = single
+        reals[row, DOUBLE_FACTOR], powers[row, 1] = double
 
 
 @rule

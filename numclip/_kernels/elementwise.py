@@ -88,6 +88,17 @@ class ScaleInSteps(NamedTuple):
     double_power: int
 
 
+class Clip(NamedTuple):
+    """Multiply as `ScaleInSteps` where a power is not zero, else as `Scale`; then as `Bounds`."""
+
+    single: float
+    single_power: int
+    double: float
+    double_power: int
+    lowest: float
+    highest: float
+
+
 @rule
 def _minimum(a, b):
     return a if a < b or a != a else b
@@ -150,12 +161,20 @@ def _scaled_in_steps(operation, stored):
     return truncate(_times_power_toward_zero(product, operation.double_power), stored)
 
 
+@rule
+def _clipped(operation, stored):
+    if operation.single_power != 0 or operation.double_power != 0:
+        return _bounded(operation, _scaled_in_steps(operation, stored))
+    return _bounded(operation, _scaled(operation, stored))
+
+
 _RULES = {
     Copy: _copied,
     Zero: _zeroed,
     Bounds: _bounded,
     Scale: _scaled,
     ScaleInSteps: _scaled_in_steps,
+    Clip: _clipped,
 }
 
 

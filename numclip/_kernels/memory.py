@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from numclip._compile import intrinsic, ir, overload, types
-from numclip._kernels.table import CUDA_COLUMNS
+from numclip._kernels.table import WIDE_COLUMNS
 
 _GLOBAL_MEMORY = 1
 _VECTOR_BYTES = 16
@@ -28,12 +28,12 @@ def _numbers_at(address, size, like):
 
 
 def table_at(address, rows):
-    return numbers_at(address, rows * CUDA_COLUMNS, _INT64).reshape(rows, CUDA_COLUMNS)
+    return numbers_at(address, rows * WIDE_COLUMNS, _INT64).reshape(rows, WIDE_COLUMNS)
 
 
 @overload(table_at)
 def _table_at(address, rows):
-    return lambda address, rows: numbers_at(address, rows * CUDA_COLUMNS, _INT64)
+    return lambda address, rows: numbers_at(address, rows * WIDE_COLUMNS, _INT64)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -6,15 +6,18 @@ Asking NumPy for an array's address costs a microsecond, reading it where CPytho
 
 import numpy as np
 
-from numclip._compile import integer_at, locked_kernel, overload, rule, types
+from numclip._compile import integer_at, kernel, locked_kernel, overload, rule, types
 
 CHUNK = 4096
 
 # Columns of a table. A tensor has one row; None has size 0, and no part in a norm.
 SOURCE, TARGET, SIZE, KIND, FIRST_CHUNK, COLUMNS = 0, 1, 2, 3, 4, 5
 
-# And those that a table for a GPU has besides. A piece is a chunk of the sums of chunks.
-FIRST_PIECE, FIRST_SLOT, CUDA_COLUMNS = 5, 6, 10
+# And those that a wide table has besides, for a GPU and for optimizers. A piece is a chunk of the
+# sums of chunks; a gradient by rows has the address of their indices, and a row's length. From
+# `FACTOR` on the columns hold float64.
+FIRST_PIECE, FIRST_SLOT, ROWS, WIDTH = 5, 6, 9, 10
+FACTOR, DOUBLE_FACTOR, LOWEST, HIGHEST, WIDE_COLUMNS = 11, 12, 13, 14, 16
 
 FLOAT32, FLOAT64, FLOAT16, BFLOAT16 = 0, 1, 2, 3
 NONE_KIND = -1
@@ -33,7 +36,7 @@ def entry(table, row, column):
 @overload(entry)
 def _entry(table, row, column):
     if isinstance(table, types.CPointer):  # on a GPU
-        return lambda table, row, column: table[row * CUDA_COLUMNS + column]
+        return lambda table, row, column: table[row * WIDE_COLUMNS + column]
     return entry
 
 
@@ -168,23 +171,30 @@ def _sort_spans(starts, ends):
 
 
 @rule
-def _are_disjoint(table, own_their_data):
-    """Tell whether no two targets, and no target and another's source, overlap.
+def _are_disjoint(table, slots, own_their_data):
+    """Tell whether no two targets or slots, and none of them and another's source, overlap.
 
     Arrays that own their data overlap only if they are the same: for 1,000 arrays this takes 3 us,
     and sorting 9 more.
     """
-    if table.shape[0] == 1 and table[0, SOURCE] == table[0, TARGET]:
+    if table.shape[0] == 1 and slots == 0 and table[0, SOURCE] == table[0, TARGET]:
         return True
-    starts = np.empty(2 * table.shape[0], np.int64)
-    ends = np.empty(2 * table.shape[0], np.int64)
+    starts = np.empty((2 + slots) * table.shape[0], np.int64)
+    ends = np.empty((2 + slots) * table.shape[0], np.int64)
     spans = 0
     for i in range(table.shape[0]):
         length = table[i, SIZE] * ITEMSIZES[table[i, KIND]]
-        for column in (TARGET, SOURCE):
-            if length > 0 and (column == TARGET or table[i, SOURCE] != table[i, TARGET]):
-                starts[spans] = table[i, column]
-                ends[spans] = table[i, column] + length
+        if length <= 0:
+            continue
+        if table[i, SOURCE] != table[i, TARGET]:
+            starts[spans], ends[spans] = table[i, SOURCE], table[i, SOURCE] + length
+            spans += 1
+        starts[spans], ends[spans] = table[i, TARGET], table[i, TARGET] + length
+        spans += 1
+        for slot in range(slots):
+            start = table[i, FIRST_SLOT + slot]
+            if start != 0:
+                starts[spans], ends[spans] = start, start + length
                 spans += 1
     starts, ends = starts[:spans], ends[:spans]
     if own_their_data:
@@ -196,13 +206,9 @@ def _are_disjoint(table, own_their_data):
     return True
 
 
-@locked_kernel
-def fill_table(table, items, targets, layout, descriptors):
-    """Fill a table from two tuples of arrays, given by address; `targets` may be `items` or 0.
-
-    Returns the number of its chunks, and that of its numbers; -1 and 0 if an array is not one that
-    can be read like this, or if arrays overlap.
-    """
+@rule
+def _fill(table, items, targets, layout, descriptors):
+    """Fill a table as `fill_table`; return besides whether all arrays own their data."""
     chunks = 0
     numbers = 0
     own_their_data = True
@@ -215,20 +221,20 @@ def fill_table(table, items, targets, layout, descriptors):
             table[i, KIND] = NONE_KIND
             continue
         if not _is_plain(item, _C_CONTIGUOUS | _ALIGNED, layout):
-            return -1, 0
+            return -1, 0, False
         descriptor = integer_at(item + layout[DESCRIPTOR_OFFSET], _INT64)
         kind, multiple = _kind_of(descriptor, descriptors)
         if kind < 0:
-            return -1, 0
+            return -1, 0, False
         if targets != 0:
             target = integer_at(targets + layout[FIRST_ITEM_OFFSET] + 8 * i, _INT64)
             if not _is_plain(target, _C_CONTIGUOUS | _ALIGNED | _WRITEABLE, layout):
-                return -1, 0
+                return -1, 0, False
             if target != item and (
                 integer_at(target + layout[DESCRIPTOR_OFFSET], _INT64) != descriptor
                 or not _same_shape(item, target, layout)
             ):
-                return -1, 0
+                return -1, 0, False
         own_their_data = (
             own_their_data
             and integer_at(item + layout[FLAGS_OFFSET], _INT32) & _OWNS_DATA != 0
@@ -241,6 +247,38 @@ def fill_table(table, items, targets, layout, descriptors):
         table[i, KIND] = kind
         chunks += chunks_of(size)
         numbers += size
-    if targets != 0 and not _are_disjoint(table, own_their_data):
+    return chunks, numbers, own_their_data
+
+
+@locked_kernel
+def fill_table(table, items, targets, layout, descriptors):
+    """Fill a table from two tuples of arrays, given by address; `targets` may be `items` or 0.
+
+    Returns the number of its chunks, and that of its numbers; -1 and 0 if an array is not one that
+    can be read like this, or if arrays overlap.
+    """
+    chunks, numbers, own_their_data = _fill(table, items, targets, layout, descriptors)
+    if chunks < 0 or (targets != 0 and not _are_disjoint(table, 0, own_their_data)):
         return -1, 0
     return chunks, numbers
+
+
+@locked_kernel
+def fill_updates(table, gradients, variables, slots, layout, descriptors):
+    """Fill a wide table as `fill_table`; `slots` has their addresses, 0 for those not made yet."""
+    chunks, numbers, own_their_data = _fill(table, gradients, variables, layout, descriptors)
+    table[:, FIRST_SLOT : FIRST_SLOT + slots.shape[1]] = slots
+    table[:, ROWS] = 0
+    if chunks < 0 or not _are_disjoint(table, slots.shape[1], own_their_data):
+        return -1, 0
+    return chunks, numbers
+
+
+@kernel
+def kinds_of(table):
+    """Return a bit for each kind that a table has."""
+    kinds = 0
+    for row in range(table.shape[0]):
+        if table[row, SIZE] > 0:
+            kinds |= 1 << table[row, KIND]
+    return kinds

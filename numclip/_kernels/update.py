@@ -1,221 +1,346 @@
-"""The loops of all optimizers: one for each number of slots, whatever the rule.
+"""The loops of all optimizers, whatever the rule and its number of slots.
 
-A rule is a function of a NamedTuple of hyperparameters, a number of the variable, one of the
-gradient and a tuple of one number from each slot; it returns the new number and the new tuple.
-Loops find it by the NamedTuple's class: a rule handed over as an argument, or a loop made by a
-factory, would be compiled anew in each process.
+What clips a gradient, and what keeps a variable within bounds, are operations of `elementwise.py`;
+their numbers are those of the variable's row in the table.
 """
-
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from numclip._compile import kernel, overload, rule
+from numclip._compile import (
+    array_at,
+    kernel,
+    overload,
+    parallel_kernel,
+    pointer_at,
+    pointer_to,
+    prange,
+    subkernel,
+)
 from numclip._compile_cuda import cuda, cuda_function, cuda_kernel
-from numclip._kernels.elementwise import MAP_THREADS
-from numclip._kernels.half import narrow, widen
+from numclip._kernels.clip import DOUBLE, DOUBLE_POWER, SINGLE, SINGLE_POWER, STATE
+from numclip._kernels.elementwise import MAP_THREADS, Bounds, Clip, Copy, Scale
 from numclip._kernels.memory import load_4, numbers_at, store_4, table_at
 from numclip._kernels.rows import heads_group, sum_of_group
+from numclip._kernels.rules import slots_at, step
+from numclip._kernels.slots import (
+    lane_of_slots,
+    load_slots,
+    load_slots_4,
+    store_slots,
+    store_slots_4,
+)
 from numclip._kernels.table import (
     CHUNK,
+    DOUBLE_FACTOR,
+    FACTOR,
     FIRST_CHUNK,
     FIRST_SLOT,
+    HIGHEST,
     KIND,
+    LOWEST,
+    ROWS,
     SIZE,
     SOURCE,
     TARGET,
+    WIDE_COLUMNS,
+    WIDTH,
     entry,
     part_of,
     row_of,
     row_onward,
 )
 
-_RULES = {}
+# Chunks that are walked forward at once, while the tensors are walked backward: after a norm was
+# taken, the end of the gradients is still in the cache.
+_PIECE = 64
+
+_INT64, _FLOAT64 = np.int64(0), np.float64(0)
 
 
-def rule_of(hyperparameters: type[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register the decorated function as the rule for this class of hyperparameters."""
-
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        # Numba takes a rule for `updated` only if their signatures agree to the annotation.
-        function.__annotations__ = {}
-        _RULES[hyperparameters] = rule(function)
-        return _RULES[hyperparameters]
-
-    return register
+def _clip_of_row(clip, numbers):
+    """Return what clips the gradient of a row; factors are the row's own."""
 
 
-def updated(hyperparameters, number, gradient, slots):
-    return _RULES[type(hyperparameters)](hyperparameters, number, gradient, slots)
+@overload(_clip_of_row)
+def _overload_clip_of_row(clip, numbers):
+    if clip.instance_class is Scale:
+        return lambda clip, numbers: Scale(numbers[FACTOR], numbers[DOUBLE_FACTOR])
+    return lambda clip, numbers: clip
 
 
-@overload(updated)
-def _updated(hyperparameters, number, gradient, slots):
-    return _RULES.get(hyperparameters.instance_class)
+def _bound_of_row(bound, numbers):
+    """Return what keeps the variable of a row within its own bounds, if any has some."""
 
 
-@rule
-def _updated_0(hyperparameters, number, gradient):
-    new, _ = updated(hyperparameters, widen(number), widen(gradient), ())
-    return narrow(new, number)
+@overload(_bound_of_row)
+def _overload_bound_of_row(bound, numbers):
+    if bound.instance_class is Bounds:
+        return lambda bound, numbers: Bounds(numbers[LOWEST], numbers[HIGHEST])
+    return lambda bound, numbers: bound
 
 
-@rule
-def _updated_2(hyperparameters, number, gradient, slot_0, slot_1):
-    new, (new_0, new_1) = updated(
-        hyperparameters, widen(number), widen(gradient), (widen(slot_0), widen(slot_1))
-    )
-    return narrow(new, number), narrow(new_0, slot_0), narrow(new_1, slot_1)
-
-
-@kernel
-def update_0(hyperparameters, numbers, gradient):
-    for i in range(numbers.size):
-        numbers[i] = _updated_0(hyperparameters, numbers[i], gradient[i])
-
-
-@kernel
-def update_2(hyperparameters, numbers, gradient, slot_0, slot_1):
-    for i in range(numbers.size):
-        numbers[i], slot_0[i], slot_1[i] = _updated_2(
-            hyperparameters, numbers[i], gradient[i], slot_0[i], slot_1[i]
+@subkernel
+def _update_numbers(hyperparameters, clip, bound, numbers, gradient, slots, shift, first, last):
+    for i in range(first, last):
+        place = i + shift
+        number, new_slots = step(
+            hyperparameters, clip, bound, numbers[place], gradient[i], load_slots(slots, place)
         )
+        numbers[place] = number
+        store_slots(slots, place, new_slots)
+
+
+@subkernel
+def _update_some_rows(
+    hyperparameters, clip, bound, numbers, gradient, slots, rows, width, first, last
+):
+    while first < last:
+        position = first // width
+        stop = min(last, (position + 1) * width)
+        shift = (rows[position] - position) * width
+        _update_numbers(hyperparameters, clip, bound, numbers, gradient, slots, shift, first, stop)
+        first = stop
 
 
 @kernel
-def update_rows_0(hyperparameters, numbers, gradient, rows):
-    for position in range(rows.size):
-        update_0(hyperparameters, numbers[rows[position]], gradient[position])
+def update_chunks(hyperparameters, clip, bound, like, kind, table, first, last):
+    """Update the variables of one kind by these chunks of the gradients, the last one first.
+
+    Those of a gradient by rows are taken in order.
+    """
+    reals = table.view(np.float64)
+    row = row_of(table, table.shape[0], last - 1, FIRST_CHUNK)
+    while first < last:
+        start = max(first, table[row, FIRST_CHUNK])
+        if table[row, KIND] == kind:
+            numbers = pointer_at(table[row, TARGET], like)
+            gradient = pointer_at(table[row, SOURCE], like)
+            slots = slots_at(hyperparameters, table, row, 0, like)
+            clip_here = _clip_of_row(clip, reals[row])
+            bound_here = _bound_of_row(bound, reals[row])
+            offset = table[row, FIRST_CHUNK]
+            end = min((last - offset) * CHUNK, table[row, SIZE])
+            begin = (start - offset) * CHUNK
+            if table[row, ROWS] != 0:
+                rows = pointer_at(table[row, ROWS], _INT64)
+                width = table[row, WIDTH]
+                _update_some_rows(
+                    hyperparameters,
+                    clip_here,
+                    bound_here,
+                    numbers,
+                    gradient,
+                    slots,
+                    rows,
+                    width,
+                    begin,
+                    end,
+                )
+                end = begin
+            while begin < end:
+                piece = max(begin, end - _PIECE * CHUNK)
+                _update_numbers(
+                    hyperparameters,
+                    clip_here,
+                    bound_here,
+                    numbers,
+                    gradient,
+                    slots,
+                    0,
+                    piece,
+                    end,
+                )
+                end = piece
+        last = start
+        row -= 1
+
+
+@parallel_kernel
+def update_chunks_parallel(hyperparameters, clip, bound, like, kind, table, chunks, parts):
+    for part in prange(parts):
+        first, last = part * chunks // parts, (part + 1) * chunks // parts
+        update_chunks(hyperparameters, clip, bound, like, kind, table, first, last)
 
 
 @kernel
-def update_all_rows_2(hyperparameters, numbers, gradient, rows, slot_0, slot_1):
-    """Update every row; `rows` are those of the gradient, each once, the others' is zero."""
-    zeros = np.zeros(numbers.shape[1], gradient.dtype)
-    order = np.argsort(rows)
+def update_all_rows(hyperparameters, clip, bound, like, table, order, first, last):
+    """Update these rows of a variable, those without a gradient by zero.
+
+    The table is of this variable alone, `order` what sorts the indices of its gradient.
+    """
+    reals = table.view(np.float64)[0]
+    numbers, gradient = pointer_at(table[0, TARGET], like), pointer_at(table[0, SOURCE], like)
+    slots = slots_at(hyperparameters, table, 0, 0, like)
+    clip_here, bound_here = _clip_of_row(clip, reals), _bound_of_row(bound, reals)
+    width = table[0, WIDTH]
+    rows = array_at(table[0, ROWS], order.size, _INT64)
+    zeros = np.zeros(width, array_at(table[0, SOURCE], width, like).dtype)
     position = 0
-    for row in range(numbers.shape[0]):
+    while position < order.size and rows[order[position]] < first:
+        position += 1
+    for row in range(first, last):
         if position < order.size and rows[order[position]] == row:
-            update_2(
-                hyperparameters, numbers[row], gradient[order[position]], slot_0[row], slot_1[row]
+            begin = order[position] * width
+            _update_numbers(
+                hyperparameters,
+                clip_here,
+                bound_here,
+                numbers,
+                gradient,
+                slots,
+                row * width - begin,
+                begin,
+                begin + width,
             )
             position += 1
         else:
-            update_2(hyperparameters, numbers[row], zeros, slot_0[row], slot_1[row])
-
-
-_INT64 = np.int64(0)
-
-
-@cuda_function
-def _update_chunk_0_cuda(hyperparameters, numbers, gradient, first, last, in_vectors):
-    if in_vectors:
-        stop = first + (last - first) // 4 * 4
-        for i in range(first + 4 * cuda.threadIdx.x, stop, 4 * cuda.blockDim.x):
-            n, g = load_4(numbers, i), load_4(gradient, i)
-            store_4(
+            _update_numbers(
+                hyperparameters,
+                Copy(),
+                bound_here,
                 numbers,
-                i,
-                _updated_0(hyperparameters, n[0], g[0]),
-                _updated_0(hyperparameters, n[1], g[1]),
-                _updated_0(hyperparameters, n[2], g[2]),
-                _updated_0(hyperparameters, n[3], g[3]),
+                pointer_to(zeros),
+                slots,
+                row * width,
+                0,
+                width,
             )
-        first = stop
-    for i in range(first + cuda.threadIdx.x, last, cuda.blockDim.x):
-        numbers[i] = _updated_0(hyperparameters, numbers[i], gradient[i])
+
+
+@parallel_kernel
+def update_all_rows_parallel(hyperparameters, clip, bound, like, table, order, rows, parts):
+    for part in prange(parts):
+        first, last = part * rows // parts, (part + 1) * rows // parts
+        update_all_rows(hyperparameters, clip, bound, like, table, order, first, last)
 
 
 @cuda_function
-def _update_chunk_2_cuda(
-    hyperparameters, numbers, gradient, slot_0, slot_1, first, last, in_vectors
+def _clip_at(state_address, lowest, highest):
+    """Return what clips: by the factors of a state, if there is one, and to bounds."""
+    if state_address == 0:
+        return Clip(1.0, 0, 1.0, 0, lowest, highest)
+    state = numbers_at(state_address, STATE, _FLOAT64)
+    return Clip(
+        state[SINGLE],
+        int(state[SINGLE_POWER]),
+        state[DOUBLE],
+        int(state[DOUBLE_POWER]),
+        lowest,
+        highest,
+    )
+
+
+@cuda_function
+def _bound_at(table_address, rows, row):
+    reals = numbers_at(table_address, rows * WIDE_COLUMNS, _FLOAT64)
+    start = row * WIDE_COLUMNS
+    return Bounds(reals[start + LOWEST], reals[start + HIGHEST])
+
+
+@cuda_function
+def _update_chunk_cuda(
+    hyperparameters, clip, bound, numbers, gradient, slots, first, last, in_vectors
 ):
     if in_vectors:
         stop = first + (last - first) // 4 * 4
         for i in range(first + 4 * cuda.threadIdx.x, stop, 4 * cuda.blockDim.x):
-            n, g = load_4(numbers, i), load_4(gradient, i)
-            s, t = load_4(slot_0, i), load_4(slot_1, i)
-            a = _updated_2(hyperparameters, n[0], g[0], s[0], t[0])
-            b = _updated_2(hyperparameters, n[1], g[1], s[1], t[1])
-            c = _updated_2(hyperparameters, n[2], g[2], s[2], t[2])
-            d = _updated_2(hyperparameters, n[3], g[3], s[3], t[3])
-            store_4(numbers, i, a[0], b[0], c[0], d[0])
-            store_4(slot_0, i, a[1], b[1], c[1], d[1])
-            store_4(slot_1, i, a[2], b[2], c[2], d[2])
+            n, g, s = load_4(numbers, i), load_4(gradient, i), load_slots_4(slots, i)
+            a, a_slots = step(hyperparameters, clip, bound, n[0], g[0], lane_of_slots(s, 0))
+            b, b_slots = step(hyperparameters, clip, bound, n[1], g[1], lane_of_slots(s, 1))
+            c, c_slots = step(hyperparameters, clip, bound, n[2], g[2], lane_of_slots(s, 2))
+            d, d_slots = step(hyperparameters, clip, bound, n[3], g[3], lane_of_slots(s, 3))
+            store_4(numbers, i, a, b, c, d)
+            store_slots_4(slots, i, a_slots, b_slots, c_slots, d_slots)
         first = stop
     for i in range(first + cuda.threadIdx.x, last, cuda.blockDim.x):
-        numbers[i], slot_0[i], slot_1[i] = _updated_2(
-            hyperparameters, numbers[i], gradient[i], slot_0[i], slot_1[i]
+        numbers[i], new_slots = step(
+            hyperparameters, clip, bound, numbers[i], gradient[i], load_slots(slots, i)
         )
+        store_slots(slots, i, new_slots)
 
 
 @cuda_kernel(MAP_THREADS)
-def update_0_cuda(hyperparameters, like, kind, table_address, rows, chunks):
-    table = table_at(table_address, rows)
-    first, last = part_of(cuda.blockIdx.x, cuda.gridDim.x, chunks)
-    row = row_of(table, rows, first, FIRST_CHUNK)
-    for chunk in range(first, last):
-        row = row_onward(table, row, rows, chunk)
-        if entry(table, row, KIND) == kind:
-            size = entry(table, row, SIZE)
-            source, target = entry(table, row, SOURCE), entry(table, row, TARGET)
-            begin = (chunk - entry(table, row, FIRST_CHUNK)) * CHUNK
-            _update_chunk_0_cuda(
-                hyperparameters,
-                numbers_at(target, size, like),
-                numbers_at(source, size, like),
-                begin,
-                min(begin + CHUNK, size),
-                source % 16 == 0 and target % 16 == 0,
-            )
-
-
-@cuda_kernel(MAP_THREADS)
-def update_2_cuda(hyperparameters, like, kind, table_address, rows, chunks):
-    table = table_at(table_address, rows)
-    first, last = part_of(cuda.blockIdx.x, cuda.gridDim.x, chunks)
-    row = row_of(table, rows, first, FIRST_CHUNK)
-    for chunk in range(first, last):
-        row = row_onward(table, row, rows, chunk)
-        if entry(table, row, KIND) == kind:
-            size = entry(table, row, SIZE)
-            source, target = entry(table, row, SOURCE), entry(table, row, TARGET)
-            slot_0, slot_1 = entry(table, row, FIRST_SLOT), entry(table, row, FIRST_SLOT + 1)
-            begin = (chunk - entry(table, row, FIRST_CHUNK)) * CHUNK
-            _update_chunk_2_cuda(
-                hyperparameters,
-                numbers_at(target, size, like),
-                numbers_at(source, size, like),
-                numbers_at(slot_0, size, like),
-                numbers_at(slot_1, size, like),
-                begin,
-                min(begin + CHUNK, size),
-                (source | target | slot_0 | slot_1) % 16 == 0,
-            )
-
-
-@cuda_kernel(MAP_THREADS)
-def update_rows_0_cuda(
-    hyperparameters, like, rows, width, size, values, keys_address, order_address, places, target
+def update_cuda(
+    hyperparameters, like, kind, table_address, rows, chunks, state_address, lowest, highest
 ):
-    """Update the rows that occur, each as often as it does, in order of occurrence."""
+    """Update the variables of one kind."""
+    table = table_at(table_address, rows)
+    clip = _clip_at(state_address, lowest, highest)
+    first, last = part_of(cuda.blockIdx.x, cuda.gridDim.x, chunks)
+    row = row_of(table, rows, first, FIRST_CHUNK)
+    for chunk in range(first, last):
+        row = row_onward(table, row, rows, chunk)
+        if entry(table, row, KIND) == kind:
+            size = entry(table, row, SIZE)
+            source, target = entry(table, row, SOURCE), entry(table, row, TARGET)
+            addresses = source | target
+            for i in range(ROWS - FIRST_SLOT):
+                addresses |= entry(table, row, FIRST_SLOT + i)
+            begin = (chunk - entry(table, row, FIRST_CHUNK)) * CHUNK
+            _update_chunk_cuda(
+                hyperparameters,
+                clip,
+                _bound_at(table_address, rows, row),
+                numbers_at(target, size, like),
+                numbers_at(source, size, like),
+                slots_at(hyperparameters, table, row, size, like),
+                begin,
+                min(begin + CHUNK, size),
+                addresses % 16 == 0,
+            )
+
+
+@cuda_kernel(MAP_THREADS)
+def update_rows_cuda(
+    hyperparameters,
+    like,
+    table_address,
+    rows,
+    size,
+    keys_address,
+    order_address,
+    in_order,
+    state_address,
+    lowest,
+    highest,
+):
+    """Update the rows that occur, by the sum of their group.
+
+    With `in_order` each of a group updates its row, one after another.
+    """
+    table = table_at(table_address, 1)
     keys, order = numbers_at(keys_address, size, _INT64), numbers_at(order_address, size, _INT64)
-    numbers = numbers_at(target, rows * width, like)
-    gradient = numbers_at(values, size * width, like)
+    width = entry(table, 0, WIDTH)
+    numbers = numbers_at(entry(table, 0, TARGET), rows * width, like)
+    gradient = numbers_at(entry(table, 0, SOURCE), size * width, like)
+    slots = slots_at(hyperparameters, table, 0, rows * width, like)
+    clip, bound = _clip_at(state_address, lowest, highest), _bound_at(table_address, 1, 0)
     for i in range(cuda.grid(1), size * width, cuda.gridsize(1)):
         position, column = i // width, i % width
         if not heads_group(keys, position):
             continue
         place = keys[position] * width + column
-        number = numbers[place]
-        while True:
-            occurrence = order[position] * width + column
-            number = _updated_0(hyperparameters, number, gradient[occurrence])
-            position += 1
-            if position == size or heads_group(keys, position):
-                break
-        numbers[place] = number
+        if in_order:
+            while True:
+                occurrence = order[position] * width + column
+                numbers[place], new_slots = step(
+                    hyperparameters,
+                    clip,
+                    bound,
+                    numbers[place],
+                    gradient[occurrence],
+                    load_slots(slots, place),
+                )
+                store_slots(slots, place, new_slots)
+                position += 1
+                if position == size or heads_group(keys, position):
+                    break
+        else:
+            summed = sum_of_group(gradient, width, column, keys, order, position, size)
+            numbers[place], new_slots = step(
+                hyperparameters, clip, bound, numbers[place], summed, load_slots(slots, place)
+            )
+            store_slots(slots, place, new_slots)
 
 
 @cuda_kernel(MAP_THREADS)
@@ -229,32 +354,34 @@ def place_groups_cuda(rows, size, keys_address, places_address):
 
 
 @cuda_kernel(MAP_THREADS)
-def update_all_rows_2_cuda(
+def update_all_rows_cuda(
     hyperparameters,
     like,
+    table_address,
     rows,
-    width,
     size,
-    values,
     keys_address,
     order_address,
     places_address,
-    target,
-    slot_0_address,
-    slot_1_address,
+    state_address,
+    lowest,
+    highest,
 ):
     """Update every row, by the sum of its group or by zero."""
+    table = table_at(table_address, 1)
     keys, order = numbers_at(keys_address, size, _INT64), numbers_at(order_address, size, _INT64)
     places = numbers_at(places_address, rows, _INT64)
-    numbers = numbers_at(target, rows * width, like)
-    slot_0 = numbers_at(slot_0_address, rows * width, like)
-    slot_1 = numbers_at(slot_1_address, rows * width, like)
-    gradient = numbers_at(values, size * width, like)
+    width = entry(table, 0, WIDTH)
+    numbers = numbers_at(entry(table, 0, TARGET), rows * width, like)
+    gradient = numbers_at(entry(table, 0, SOURCE), size * width, like)
+    slots = slots_at(hyperparameters, table, 0, rows * width, like)
+    clip, bound = _clip_at(state_address, lowest, highest), _bound_at(table_address, 1, 0)
     for i in range(cuda.grid(1), rows * width, cuda.gridsize(1)):
         position = places[i // width]
         summed = type(like)(0)
         if position >= 0:
             summed = sum_of_group(gradient, width, i % width, keys, order, position, size)
-        numbers[i], slot_0[i], slot_1[i] = _updated_2(
-            hyperparameters, numbers[i], summed, slot_0[i], slot_1[i]
+        numbers[i], new_slots = step(
+            hyperparameters, clip, bound, numbers[i], summed, load_slots(slots, i)
         )
+        store_slots(slots, i, new_slots)

@@ -1,5 +1,17 @@
 """TensorFlow 1's optimizers."""
 
+from numclip.train._adadelta import AdadeltaOptimizer as AdadeltaOptimizer
+from numclip.train._adagrad import AdagradOptimizer as AdagradOptimizer
+from numclip.train._adagrad_da import AdagradDAOptimizer as AdagradDAOptimizer
 from numclip.train._adam import AdamOptimizer as AdamOptimizer
+from numclip.train._adamw import AdamWOptimizer as AdamWOptimizer
+from numclip.train._ftrl import FtrlOptimizer as FtrlOptimizer
 from numclip.train._gradient_descent import GradientDescentOptimizer as GradientDescentOptimizer
+from numclip.train._momentum import MomentumOptimizer as MomentumOptimizer
 from numclip.train._optimizer import Optimizer as Optimizer
+from numclip.train._proximal_adagrad import ProximalAdagradOptimizer as ProximalAdagradOptimizer
+from numclip.train._proximal_gradient_descent import (
+    ProximalGradientDescentOptimizer as ProximalGradientDescentOptimizer,
+)
+from numclip.train._rmsprop import RMSPropOptimizer as RMSPropOptimizer
+from numclip.train._step_result import StepResult as StepResult

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Unpack
 
-import numpy as np
-
-from numclip._kernels.update import (
-    rule_of,
-    update_2,
-    update_2_cuda,
-    update_all_rows_2,
-    update_all_rows_2_cuda,
-)
-from numclip.train._loop import Loop
-from numclip.train._optimizer import Hyperparameter, Optimizer, read_hyperparameter
+from numclip._kernels.rules import rule_of
+from numclip.train._beta_powers import BetaPowers
+from numclip.train._clipping import ClippingOptions, Hyperparameter
+from numclip.train._optimizer import Optimizer
 
 
 class _Adam(NamedTuple):
@@ -25,8 +19,8 @@ class _Adam(NamedTuple):
     epsilon: float
 
 
-@rule_of(_Adam)
-def _adam(hyperparameters: Any, number: Any, gradient: Any, slots: Any) -> Any:
+@rule_of(_Adam, slots=2)
+def adam(hyperparameters: Any, number: Any, gradient: Any, slots: Any) -> Any:
     kind = type(number)
     m, v = slots
     m += (gradient - m) * kind(hyperparameters.one_minus_beta1)
@@ -44,9 +38,9 @@ class _AdamRows(NamedTuple):
     epsilon: float
 
 
-@rule_of(_AdamRows)
-def _adam_rows(hyperparameters: Any, number: Any, gradient: Any, slots: Any) -> Any:
-    # The same step as `_adam`, in the order of operations that TensorFlow has for IndexedSlices.
+@rule_of(_AdamRows, slots=2)
+def adam_rows(hyperparameters: Any, number: Any, gradient: Any, slots: Any) -> Any:
+    # The same step as `adam`, in the order of operations that TensorFlow has for IndexedSlices.
     kind = type(number)
     m, v = slots
     m = m * kind(hyperparameters.beta1) + gradient * kind(hyperparameters.one_minus_beta1)
@@ -79,6 +73,8 @@ class AdamOptimizer(Optimizer):
         Without effect.
     name : str
         The optimizer's name.
+    **clipping
+        ``clipvalue``, ``clipnorm``, ``global_clipnorm`` and ``nonfinite``, as of `Optimizer`.
 
     Notes
     -----
@@ -97,12 +93,14 @@ class AdamOptimizer(Optimizer):
     --------
     >>> import numpy as np, numclip as nc
     >>> x = nc.Variable([1.0, 2.0])
-    >>> nc.train.AdamOptimizer(0.5).apply_gradients([(np.array([2.0, 0.0]), x)])
+    >>> optimizer = nc.train.AdamOptimizer(0.5)
+    >>> result = optimizer.apply_gradients([(np.array([2.0, 0.0]), x)])
     >>> x.value.round(6)
     array([0.5, 2. ])
     """
 
     _slot_names = ("m", "v")
+    _takes_all_rows = True
 
     def __init__(
         self,
@@ -112,50 +110,41 @@ class AdamOptimizer(Optimizer):
         epsilon: Hyperparameter = 1e-8,
         use_locking: bool = False,
         name: str = "Adam",
+        **clipping: Unpack[ClippingOptions],
     ) -> None:
-        super().__init__(name)
-        self._learning_rate = learning_rate
-        self._beta1 = beta1
-        self._beta2 = beta2
-        self._epsilon = epsilon
-        self._powers: dict[type[Any], tuple[Any, Any]] = {}
-
-    def _begin_step(self) -> None:
-        beta1 = read_hyperparameter(self._beta1, "beta1")
-        beta2 = read_hyperparameter(self._beta2, "beta2")
-        epsilon = read_hyperparameter(self._epsilon, "epsilon")
-        learning_rate = read_hyperparameter(self._learning_rate, "learning_rate")
-        self._steps: dict[Any, _AdamRows] = {
-            kind: self._step(kind, learning_rate, beta1, beta2, epsilon)
-            for kind in (np.float32, np.float64)
+        hyperparameters = {
+            "learning_rate": learning_rate,
+            "beta1": beta1,
+            "beta2": beta2,
+            "epsilon": epsilon,
         }
+        super().__init__(name, hyperparameters, **clipping)
+        self._powers = BetaPowers()
 
-    def _step(
-        self, kind: type[Any], rate: float, beta1: float, beta2: float, epsilon: float
-    ) -> _AdamRows:
-        power1, power2 = self._powers.get(kind, (kind(beta1), kind(beta2)))
-        one = kind(1)
-        with np.errstate(all="ignore"):
-            step_size = kind(rate) * np.sqrt(one - power2) / (one - power1)
+    def _rule(self, kind: type[Any], now: Mapping[str, float]) -> Any:
+        rows = self._row_numbers(kind, now)
+        return _Adam(rows.step_size, rows.one_minus_beta1, rows.one_minus_beta2, rows.epsilon)
+
+    def _row_rule(self, kind: type[Any], now: Mapping[str, float]) -> Any:
+        return self._row_numbers(kind, now)
+
+    def _row_numbers(self, kind: type[Any], now: Mapping[str, float]) -> _AdamRows:
+        beta1, beta2, one = kind(now["beta1"]), kind(now["beta2"]), kind(1)
+        rate = kind(now["learning_rate"])
         return _AdamRows(
-            float(step_size),
-            float(kind(beta1)),
-            float(kind(beta2)),
-            float(one - kind(beta1)),
-            float(one - kind(beta2)),
-            float(kind(epsilon)),
+            float(self._powers.step_size(rate, beta1, beta2)),
+            float(beta1),
+            float(beta2),
+            float(one - beta1),
+            float(one - beta2),
+            now["epsilon"],
         )
 
-    def _dense_loop(self, kind: type[np.floating[Any]]) -> Loop:
-        step = self._steps[kind]
-        dense = _Adam(step.step_size, step.one_minus_beta1, step.one_minus_beta2, step.epsilon)
-        return Loop(dense, update_2, update_2_cuda)
+    def _end_step(self, now: Mapping[str, float]) -> None:
+        self._powers.advance(now["beta1"], now["beta2"])
 
-    def _row_loop(self, kind: type[np.floating[Any]]) -> Loop:
-        return Loop(self._steps[kind], update_all_rows_2, update_all_rows_2_cuda, True)
+    def _shared_state(self) -> dict[str, Any]:
+        return self._powers.state()
 
-    def _end_step(self) -> None:
-        for kind, step in self._steps.items():
-            beta1, beta2 = kind(step.beta1), kind(step.beta2)
-            power1, power2 = self._powers.get(kind, (beta1, beta2))
-            self._powers[kind] = (power1 * beta1, power2 * beta2)
+    def _load_shared_state(self, state: Mapping[str, Any]) -> None:
+        self._powers.load(state)

@@ -7,50 +7,33 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numclip import _compile_cuda as compile_cuda
 from numclip import _cuda_array, _cuda_libraries, _cuda_memory
 from numclip._cuda_array import Columns, CudaArray
-from numclip._cuda_slices import Groups, width_of
+from numclip._cuda_slices import groups_of, sum_groups, width_of
 from numclip._cuda_tensors import (
     FLOATING,
     NUMBERS,
     SEEN,
     TABLES,
+    CudaNorm,
+    CudaTensors,
+    Limited,
     table_of,
     table_of_columns,
 )
 from numclip._kernels import table as kernels
+from numclip._kernels.update import update_all_rows_cuda, update_cuda, update_rows_cuda
 from numclip._variable import Variable
-from numclip.train._loop import Loop
+from numclip.train._clipping import Limits
+from numclip.train._updates import Step, Update
 
-LoopOf = Callable[[type[np.floating[Any]]], Loop]
+_BOUNDS = slice(kernels.LOWEST, kernels.HIGHEST + 1)
 
-
-class DeviceUpdate(NamedTuple):
-    """A gradient, dense or by rows, and what it updates."""
-
-    gradient: CudaArray
-    groups: Groups | None
-    number: CudaArray
-    slots: Sequence[CudaArray]
-
-
-def update_on_device(updates: Sequence[DeviceUpdate], dense: LoopOf, rows: LoopOf) -> None:
-    """Update variables in order; dense ones that share no memory, at once."""
-    with compile_cuda.LAUNCHES:
-        for device in {update.number.device for update in updates}:
-            here = [update for update in updates if update.number.device == device]
-            spans = _Spans([update.number for update in here])
-            here = [_protected(update, spans) for update in here]
-            for batch in _batches(here, spans):
-                if batch[0].groups is None:
-                    _update_dense(batch, dense)
-                else:
-                    _update_rows(batch[0], batch[0].groups, rows(_compute_type(batch[0].number)))
+SlotsOf = Callable[[Variable], Sequence[Variable] | None]
 
 
 class _Spans:
-    """Where in memory variables lie."""
+    """Where in memory arrays lie."""
 
     def __init__(self, arrays: Sequence[CudaArray]) -> None:
         spans = np.array([_cuda_array.span(array) for array in arrays], np.int64).reshape(-1, 2)
@@ -64,53 +47,76 @@ class _Spans:
         return not self.are_disjoint or (last >= 0 and bool(self._ends[last] > start))
 
 
-def _protected(update: DeviceUpdate, spans: _Spans) -> DeviceUpdate:
-    """Copy a gradient that shows what the step changes: it has to be what it was before."""
-    if not spans.meet(update.gradient):
-        return update
-    gradient = update.gradient
-    copied = _cuda_memory.empty(gradient.shape, gradient.dtype, gradient)
-    _cuda_memory.copy(gradient, copied)
-    return update._replace(gradient=copied)
-
-
-def _batches(updates: Sequence[DeviceUpdate], spans: _Spans) -> Iterator[Sequence[DeviceUpdate]]:
-    """Yield updates that can be made at once, in order."""
-    if spans.are_disjoint:
-        dense = [update for update in updates if update.groups is None]
-        if dense:
-            yield dense
-        updates = [update for update in updates if update.groups is not None]
-    for update in updates:
-        yield [update]
-
-
-def _compute_type(array: CudaArray) -> type[np.floating[Any]]:
-    return np.float64 if array.dtype == np.float64 else np.float32
-
-
-def _update_dense(updates: Sequence[DeviceUpdate], loop_of: LoopOf) -> None:
-    like = updates[0].number
-    buffers = [_cuda_memory.in_c_order(update.number) for update in updates]
-    gradients = [
-        _cuda_memory.readable(update.gradient, buffer)
-        for update, buffer in zip(updates, buffers, strict=True)
+def protected(updates: Sequence[Update], slots_of: SlotsOf) -> list[Update]:
+    """Copy gradients that show what the step changes: they have to be what they were before."""
+    held = [
+        _on_device(each)
+        for update in updates
+        for each in (update.variable, *(slots_of(update.variable) or ()))
     ]
-    host = table_of(gradients, buffers)
-    for row, update in zip(host, updates, strict=True):
-        for i, slot in enumerate(update.slots):
-            row[kernels.FIRST_SLOT + i] = slot.address
-    _launch(host, like, loop_of)
-    for update, buffer in zip(updates, buffers, strict=True):
-        _cuda_memory.deliver(buffer, update.number)
+    spans = _Spans(held)
+    return [
+        update._replace(gradient=_copied(update.gradient))
+        if spans.meet(update.gradient)
+        else update
+        for update in updates
+    ]
 
 
-def _launch(host: Any, like: CudaArray, loop_of: LoopOf) -> None:
-    table = TABLES.get(host, like)
-    for kind in table.kinds:
-        loop = loop_of(np.float64 if kind == kernels.FLOAT64 else np.float32)
-        arguments = (NUMBERS[kind], kind, table.address, table.rows, table.chunks)
-        _cuda_memory.launch(loop.cuda_kernel, like, table.chunks, loop.hyperparameters, *arguments)
+def _copied(array: CudaArray) -> CudaArray:
+    copied = _cuda_memory.empty(array.shape, array.dtype, array)
+    _cuda_memory.copy(array, copied)
+    return copied
+
+
+def _on_device(variable: Variable) -> CudaArray:
+    found = _cuda_libraries.cuda_array(variable.array, "variable")
+    assert found is not None
+    return found
+
+
+class _Clip(NamedTuple):
+    """What a kernel clips by: the address of a state, 0 for none, and two bounds."""
+
+    state: int
+    lowest: float
+    highest: float
+
+
+def _clip_of(limits: Limits, limited: Limited | None) -> _Clip:
+    state = 0 if limited is None else limited.state
+    if limits.value is None:
+        return _Clip(state, -np.inf, np.inf)
+    return _Clip(state, -limits.value, limits.value)
+
+
+class _Table:
+    """Dense gradients and what they update, as kernels see it."""
+
+    def __init__(self, entries: Any, like: CudaArray) -> None:
+        self.entries = entries
+        self._like = like
+
+    def update(self, step: Step, limited: Limited | None) -> None:
+        """Update all at once, or one by one where each gradient has a limit of its own."""
+        if step.limits.norm is None:
+            self._launch(self.entries, step, limited)
+            return
+        for row in range(len(self.entries)):
+            entries = self.entries[row : row + 1].copy()
+            norm_of_row = CudaTensors(self._like, entries, ())
+            self._launch(entries, step, norm_of_row.limited(step.limits.norm))
+
+    def _launch(self, entries: Any, step: Step, limited: Limited | None) -> None:
+        table = TABLES.get(entries, self._like)
+        clip = _clip_of(step.limits, limited)
+        for kind in table.kinds:
+            hyperparameters = step.hyperparameters(
+                np.float64 if kind == kernels.FLOAT64 else np.float32
+            )
+            place = (table.address, table.rows, table.chunks)
+            arguments = (hyperparameters, NUMBERS[kind], kind, *place, *clip)
+            _cuda_memory.launch(update_cuda, self._like, table.chunks, *arguments)
 
 
 class PlainUpdates:
@@ -118,20 +124,53 @@ class PlainUpdates:
 
     def __init__(self, variables: list[Variable], table: Any, like: CudaArray) -> None:
         self.variables = variables
-        self._table = table
+        self._entries = table
         self._like = like
+        self._limited: Limited | None = None
 
-    def update(self, slots: Sequence[Sequence[Any]], loop_of: LoopOf) -> None:
-        """Update all at once; `slots` has a list for each slot of a variable."""
-        for i, arrays in enumerate(slots):
-            found = _cuda_libraries.columns(arrays)
+    def clip(self, limits: Limits) -> CudaNorm | None:
+        if not limits.needs_norm:
+            return None
+        norm, self._limited = _norm_of(CudaTensors(self._like, self._entries, ()), limits)
+        return norm
+
+    def apply(self, step: Step) -> None:
+        columns = zip(*[step.slots_of(variable) for variable in self.variables], strict=True)
+        for i, slots in enumerate(columns):
+            found = _cuda_libraries.columns([slot.array for slot in slots])
             assert found is not None
-            self._table[:, kernels.FIRST_SLOT + i] = found.addresses
-        with compile_cuda.LAUNCHES:
-            _launch(self._table, self._like, loop_of)
+            self._entries[:, kernels.FIRST_SLOT + i] = found.addresses
+        _set_bounds(self._entries, self.variables)
+        _Table(self._entries, self._like).update(step, self._limited)
+        _constrain(self.variables)
 
 
-def plain_updates(pairs: Sequence[tuple[Any, Variable]]) -> PlainUpdates | None:
+def _norm_of(tensors: CudaTensors, limits: Limits) -> tuple[CudaNorm, Limited | None]:
+    """Return the norm, and what brings it to the limit if there is one for all gradients."""
+    limited = tensors.limited(np.inf if limits.global_norm is None else limits.global_norm)
+    norm = limited.norm
+    if limits.nonfinite != "propagate":
+        norm = norm._replace(is_finite=limited.is_finite())
+    return norm, None if limits.global_norm is None else limited
+
+
+def _set_bounds(entries: Any, variables: Sequence[Variable]) -> None:
+    bounds = [
+        (-np.inf, np.inf)
+        if variable.constraint is None or callable(variable.constraint)
+        else variable.constraint
+        for variable in variables
+    ]
+    entries.view(np.float64)[:, _BOUNDS] = bounds
+
+
+def _constrain(variables: Sequence[Variable]) -> None:
+    for variable in variables:
+        if callable(variable.constraint):
+            variable.assign(variable.constraint(variable.array))
+
+
+def plain_updates(pairs: Sequence[tuple[Any, Variable]], slots_of: SlotsOf) -> PlainUpdates | None:
     """Return updates that need no copies and no order, None if there are others among them."""
     gradients = [gradient for gradient, _ in pairs]
     variables = [variable for _, variable in pairs]
@@ -146,6 +185,10 @@ def plain_updates(pairs: Sequence[tuple[Any, Variable]]) -> PlainUpdates | None:
         or any([g.shape != v.shape for g, v in zip(gradients, arrays, strict=True)])
         or not _are_apart(found, there)
     ):
+        return None
+    slots = [slot.array for variable in variables for slot in slots_of(variable) or ()]
+    kept = _cuda_libraries.columns(slots) if slots else None
+    if slots and (kept is None or not _are_apart(found, kept)):
         return None
     table = table_of_columns(found)
     table[:, kernels.TARGET] = there.addresses
@@ -163,28 +206,110 @@ def _are_apart(gradients: Columns, variables: Columns) -> bool:
     return not np.any((before >= 0) & (ends[before] > first)) if len(starts) else True
 
 
-def _update_rows(update: DeviceUpdate, groups: Groups, loop: Loop) -> None:
-    number = update.number
-    width, rows = width_of(number), number.shape[0]
+class CheckedUpdates:
+    """Gradients and variables of any layout of one device, which were checked one by one."""
+
+    def __init__(self, updates: Sequence[Update], sums_duplicates: bool) -> None:
+        self.variables = [update.variable for update in updates]
+        self._updates = list(updates)
+        self._in_order = not sums_duplicates
+        self._limited: Limited | None = None
+
+    def clip(self, limits: Limits) -> CudaNorm | None:
+        if not limits.needs_norm and limits.norm is None:
+            return None
+        # A norm is that of the rows' sums, which for that are written once.
+        self._updates = [_coalesced(update) for update in self._updates]
+        if not limits.needs_norm:
+            return None
+        norm, self._limited = _norm_of(_tensors_of(self._updates), limits)
+        return norm
+
+    def apply(self, step: Step) -> None:
+        spans = _Spans([_on_device(variable) for variable in self.variables])
+        for batch in self._batches(spans):
+            if batch[0].rows is None:
+                _update_dense(batch, step, self._limited)
+            else:
+                _update_rows(batch[0], step, self._limited, self._in_order)
+        _constrain(self.variables)
+
+    def _batches(self, spans: _Spans) -> Iterator[list[Update]]:
+        """Yield updates that can be made at once, in order."""
+        updates = self._updates
+        if spans.are_disjoint:
+            dense = [update for update in updates if update.rows is None]
+            if dense:
+                yield dense
+            updates = [update for update in updates if update.rows is not None]
+        for update in updates:
+            yield [update]
+
+
+def _tensors_of(updates: Sequence[Update]) -> CudaTensors:
+    gradients = [_cuda_memory.in_c_order(update.gradient) for update in updates]
+    return CudaTensors(gradients[0], table_of(gradients, gradients), gradients)
+
+
+def _coalesced(update: Update) -> Update:
+    if update.rows is None or not update.rows.size:
+        return update
+    values, indices = sum_groups(update.gradient, update.rows, np.dtype(np.int64))
+    found = [_cuda_libraries.cuda_array(array, "gradient") for array in (values, indices)]
+    assert found[0] is not None and found[1] is not None
+    return update._replace(gradient=found[0], rows=groups_of(found[1]))
+
+
+def _slots_on_device(update: Update, step: Step) -> list[CudaArray]:
+    return [_on_device(slot) for slot in step.slots_of(update.variable)]
+
+
+def _table_for(
+    updates: Sequence[Update],
+    gradients: Sequence[CudaArray],
+    buffers: Sequence[CudaArray],
+    step: Step,
+) -> Any:
+    entries = table_of(gradients, buffers)
+    for row, update in zip(entries, updates, strict=True):
+        slots = [slot.address for slot in _slots_on_device(update, step)]
+        row[kernels.FIRST_SLOT : kernels.FIRST_SLOT + len(slots)] = slots
+    _set_bounds(entries, [update.variable for update in updates])
+    return entries
+
+
+def _update_dense(updates: Sequence[Update], step: Step, limited: Limited | None) -> None:
+    numbers = [_on_device(update.variable) for update in updates]
+    buffers = [_cuda_memory.in_c_order(number) for number in numbers]
+    gradients = [_cuda_memory.in_c_order(update.gradient) for update in updates]
+    entries = _table_for(updates, gradients, buffers, step)
+    _Table(entries, numbers[0]).update(step, limited)
+    for number, buffer in zip(numbers, buffers, strict=True):
+        _cuda_memory.deliver(buffer, number)
+
+
+def _update_rows(update: Update, step: Step, limited: Limited | None, in_order: bool) -> None:
+    number = _on_device(update.variable)
+    width, rows, groups = width_of(number), number.shape[0], update.rows
     if not width:
         return
+    if step.limits.norm is not None and groups.size:
+        limited = _tensors_of([update]).limited(step.limits.norm)
     buffer = _cuda_memory.in_c_order(number)
-    values = _cuda_memory.readable(update.gradient, buffer)
-    places = groups.places(rows) if loop.takes_all_rows else None
-    units = rows if loop.takes_all_rows else groups.size
-    _cuda_memory.launch(
-        loop.cuda_kernel,
-        number,
-        _cuda_memory.blocks_for(units * width),
-        loop.hyperparameters,
-        SEEN[number.dtype.name][1],
-        rows,
-        width,
-        groups.size,
-        values.address,
-        *groups.sorted,
-        0 if places is None else places.address,
-        buffer.address,
-        *(slot.address for slot in update.slots),
-    )
+    values = _cuda_memory.in_c_order(update.gradient)
+    entries = _table_for([update], [values], [buffer], step)
+    entries[0, kernels.WIDTH] = width
+    table = TABLES.get(entries, number)
+    kind = np.float64 if number.dtype == np.float64 else np.float32
+    place = (SEEN[number.dtype.name][1], table.address, rows, groups.size, *groups.sorted)
+    clip = _clip_of(step.limits, limited)
+    if step.takes_all_rows:
+        places = groups.places(rows)
+        arguments = (step.row_hyperparameters(kind), *place, places.address, *clip)
+        blocks = _cuda_memory.blocks_for(rows * width)
+        _cuda_memory.launch(update_all_rows_cuda, number, blocks, *arguments)
+    else:
+        arguments = (step.hyperparameters(kind), *place, int(in_order), *clip)
+        blocks = _cuda_memory.blocks_for(groups.size * width)
+        _cuda_memory.launch(update_rows_cuda, number, blocks, *arguments)
     _cuda_memory.deliver(buffer, number)

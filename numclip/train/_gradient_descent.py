@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Unpack
 
-import numpy as np
-
-from numclip._kernels.update import (
-    rule_of,
-    update_0,
-    update_0_cuda,
-    update_rows_0,
-    update_rows_0_cuda,
-)
-from numclip._slices import IndexedSlices
-from numclip.train._loop import Loop
-from numclip.train._optimizer import Hyperparameter, Optimizer, read_hyperparameter
+from numclip._kernels.rules import rule_of
+from numclip.train._clipping import ClippingOptions, Hyperparameter
+from numclip.train._optimizer import Optimizer
 
 
 class _GradientDescent(NamedTuple):
     learning_rate: float
 
 
-@rule_of(_GradientDescent)
+@rule_of(_GradientDescent, slots=0)
 def _gradient_descent(hyperparameters: Any, number: Any, gradient: Any, slots: Any) -> Any:
     kind = type(number)
     return number - gradient * kind(hyperparameters.learning_rate), slots
@@ -41,11 +33,14 @@ class GradientDescentOptimizer(Optimizer):
         Without effect.
     name : str
         The optimizer's name.
+    **clipping
+        ``clipvalue``, ``clipnorm``, ``global_clipnorm`` and ``nonfinite``, as of `Optimizer`.
 
     Notes
     -----
     It has no slots. The rows of IndexedSlices are subtracted one after another, duplicates in
-    order of occurrence. A gradient that is NaN or infinite makes its own elements so.
+    order of occurrence; with clipping they are summed before. A gradient that is NaN or infinite
+    makes its own elements so.
 
     References
     ----------
@@ -55,28 +50,22 @@ class GradientDescentOptimizer(Optimizer):
     --------
     >>> import numpy as np, numclip as nc
     >>> x = nc.Variable([1.0, 2.0])
-    >>> nc.train.GradientDescentOptimizer(0.5).apply_gradients([(np.array([2.0, 0.0]), x)])
+    >>> optimizer = nc.train.GradientDescentOptimizer(0.5)
+    >>> result = optimizer.apply_gradients([(np.array([2.0, 0.0]), x)])
     >>> x.value
     array([0., 2.])
     """
+
+    _sums_duplicates = False
 
     def __init__(
         self,
         learning_rate: Hyperparameter,
         use_locking: bool = False,
         name: str = "GradientDescent",
+        **clipping: Unpack[ClippingOptions],
     ) -> None:
-        super().__init__(name)
-        self._learning_rate = learning_rate
+        super().__init__(name, {"learning_rate": learning_rate}, **clipping)
 
-    def _begin_step(self) -> None:
-        self._step = _GradientDescent(read_hyperparameter(self._learning_rate, "learning_rate"))
-
-    def _sum_duplicates(self, gradient: IndexedSlices) -> IndexedSlices:
-        return gradient
-
-    def _dense_loop(self, kind: type[np.floating[Any]]) -> Loop:
-        return Loop(self._step, update_0, update_0_cuda)
-
-    def _row_loop(self, kind: type[np.floating[Any]]) -> Loop:
-        return Loop(self._step, update_rows_0, update_rows_0_cuda)
+    def _rule(self, kind: type[Any], now: Mapping[str, float]) -> _GradientDescent:
+        return _GradientDescent(**now)

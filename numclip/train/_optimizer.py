@@ -1,38 +1,34 @@
-"""What all optimizers share: checks, slots, and the loop over the variables of a step."""
+"""What all optimizers share: hyperparameters, slots, and the order of a step."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, ClassVar
 
 import numpy as np
 
-from numclip import _array, _cuda_memory
+from numclip import _array
+from numclip import _compile_cuda as compile_cuda
 from numclip._array import Array
 from numclip._cuda_array import CudaArray
-from numclip._cuda_libraries import cuda_array, may_be_cuda
-from numclip._slices import IndexedSlices, check_groups, check_slices
+from numclip._cuda_libraries import may_be_cuda
 from numclip._variable import Variable
-from numclip.train._loop import Loop
-
-if TYPE_CHECKING:
-    from numclip.train._cuda import PlainUpdates
-
-GradientsAndVariables: TypeAlias = Iterable[tuple[Any, Variable]]
-Hyperparameter: TypeAlias = "float | Callable[[], float]"
-
-
-class _Update(NamedTuple):
-    """One checked pair of gradient and variable.
-
-    A gradient by rows comes with their indices, on a CUDA device with its groups.
-    """
-
-    gradient: Any
-    rows: Any
-    variable: Variable
+from numclip.train import _host
+from numclip.train._checks import check_step
+from numclip.train._clipping import Clipping, Hyperparameter, Limits
+from numclip.train._slots import Slots
+from numclip.train._step_result import StepResult
+from numclip.train._updates import (
+    GradientsAndVariables,
+    Pair,
+    Step,
+    Updates,
+    VariablesByName,
+    as_pairs,
+    check_pairs,
+)
 
 
 class Optimizer(ABC):
@@ -40,40 +36,64 @@ class Optimizer(ABC):
 
     This is the interface; each of its subclasses is one algorithm. ``GATE_NONE``, ``GATE_OP`` and
     ``GATE_GRAPH`` are TensorFlow's constants for `compute_gradients`.
+
+    Every optimizer takes, by keyword only, one of ``clipvalue``, ``clipnorm`` and
+    ``global_clipnorm``, numbers or callables, and ``nonfinite``. The first bounds each element of
+    a gradient as `numclip.clip_by_value`, the second each gradient's norm as
+    `numclip.clip_by_norm`, the third the norm of all as `numclip.clip_by_global_norm`; to the bit,
+    and without writing a clipped gradient anywhere. Rows of IndexedSlices that share an index are
+    summed before. ``nonfinite`` says what to do where a gradient is NaN or infinite: "propagate"
+    it, "raise" FloatingPointError, or "skip" the step; the latter two take the norm of all
+    gradients first.
     """
 
     GATE_NONE: ClassVar[int] = 0
     GATE_OP: ClassVar[int] = 1
     GATE_GRAPH: ClassVar[int] = 2
 
-    _slot_names: ClassVar[tuple[str, ...]] = ()
+    _slot_names: tuple[str, ...] = ()
+    # Whether a gradient by rows updates all rows, those that it does not have by zero.
+    _takes_all_rows: ClassVar[bool] = False
+    # Whether rows that share an index are summed; else they are taken one after another.
+    _sums_duplicates: ClassVar[bool] = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        hyperparameters: Mapping[str, Hyperparameter],
+        clipvalue: Hyperparameter | None = None,
+        clipnorm: Hyperparameter | None = None,
+        global_clipnorm: Hyperparameter | None = None,
+        nonfinite: str = "propagate",
+    ) -> None:
         if not name:
             raise ValueError("`name` must not be empty: it names the slots")
         self._name = name
-        self._slots: dict[Variable, dict[str, Variable]] = {}
+        self._hyperparameters = dict(hyperparameters)
+        self._clipping = Clipping(clipvalue, clipnorm, global_clipnorm, nonfinite)
+        self._slots = Slots(self._slot_names, self._initial_slot, name)
+        self._plan: _host.Plan | None = None
 
     @abstractmethod
-    def _begin_step(self) -> None:
-        """Read the hyperparameters for a step; raise if one is not a number."""
+    def _rule(self, kind: type[np.floating[Any]], now: Mapping[str, float]) -> Any:
+        """Return the rule's numbers in a type, float32 or float64, from the hyperparameters."""
 
-    @abstractmethod
-    def _dense_loop(self, kind: type[np.floating[Any]]) -> Loop:
-        """Return the step over numbers that are computed in float32, or in float64."""
-
-    @abstractmethod
-    def _row_loop(self, kind: type[np.floating[Any]]) -> Loop:
-        """Return the step over rows, some of which have a gradient."""
-
-    def _sum_duplicates(self, gradient: IndexedSlices) -> IndexedSlices:
-        return gradient.coalesce()
+    def _row_rule(self, kind: type[np.floating[Any]], now: Mapping[str, float]) -> Any:
+        """Return those of the rule for gradients by rows."""
+        return self._rule(kind, now)
 
     def _initial_slot(self, name: str) -> float:
         return 0.0
 
-    def _end_step(self) -> None:  # noqa: B027
+    def _end_step(self, now: Mapping[str, float]) -> None:  # noqa: B027
         """Advance what is kept once for all variables, where there is any."""
+
+    def _shared_state(self) -> dict[str, Any]:
+        """Return what is kept once for all variables, as arrays."""
+        return {}
+
+    def _load_shared_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Take what `_shared_state` returned, of the same names, shapes and dtypes."""
 
     def get_name(self) -> str:
         """Return the name that the optimizer was given.
@@ -162,7 +182,7 @@ class Optimizer(ABC):
         colocate_gradients_with_ops: bool = False,
         name: str | None = None,
         grad_loss: Any = None,
-    ) -> None:
+    ) -> StepResult:
         """Take one step: `compute_gradients`, then `apply_gradients`.
 
         Parameters
@@ -170,6 +190,11 @@ class Optimizer(ABC):
         loss, var_list, gate_gradients, aggregation_method, colocate_gradients_with_ops, grad_loss
             As of `compute_gradients`.
         global_step, name
+            As of `apply_gradients`.
+
+        Returns
+        -------
+        StepResult
             As of `apply_gradients`.
 
         Raises
@@ -186,6 +211,7 @@ class Optimizer(ABC):
         >>> import numclip as nc
         >>> x = nc.Variable([1.0, 2.0])
         >>> nc.train.GradientDescentOptimizer(0.25).minimize(lambda: (x**2).sum())
+        StepResult(global_norm=None, scale=1.0, skipped=False)
         >>> x.value
         array([0.5, 1. ])
         """
@@ -197,22 +223,25 @@ class Optimizer(ABC):
             colocate_gradients_with_ops,
             grad_loss,
         )
-        self.apply_gradients(pairs, global_step, name)
+        return self.apply_gradients(pairs, global_step, name)
 
     def apply_gradients(
         self,
-        grads_and_vars: GradientsAndVariables,
+        grads_and_vars: GradientsAndVariables | Mapping[str, Any],
         global_step: Any = None,
         name: str | None = None,
-    ) -> None:
+        *,
+        variables: VariablesByName | None = None,
+    ) -> StepResult:
         """Update variables by gradients.
 
         Everything is checked before the first number is written. Nothing waits for a CUDA device,
-        but for the range of the indices of IndexedSlices.
+        but for the range of the indices of IndexedSlices, for how many of them are left without
+        duplicates where a norm is limited, and for that norm where ``nonfinite`` asks for it.
 
         Parameters
         ----------
-        grads_and_vars : iterable of (gradient, variable)
+        grads_and_vars : iterable of (gradient, variable), or dict of name to gradient
             A gradient is an array of its variable's shape and dtype, IndexedSlices of some of its
             rows, or None, which leaves the variable as it is. It is where its variable is, on the
             host or on a CUDA device. A variable given twice is updated twice, in order.
@@ -220,15 +249,25 @@ class Optimizer(ABC):
             A scalar that is incremented by one after the updates.
         name : str, optional
             Opens the message of an error.
+        variables : iterable of Variable, or dict of name to Variable
+            Where the names of a dict of gradients are looked up.
+
+        Returns
+        -------
+        StepResult
+            The norm of all gradients, what they were multiplied by, and whether the step was
+            skipped.
 
         Raises
         ------
         TypeError
             If a gradient is not of its variable's dtype, or something is no array or Variable.
         ValueError
-            If there is no gradient, or one is not of its variable's shape.
+            If there is no gradient, one is not of its variable's shape, or a name is unknown.
         IndexError
             If a row is out of range.
+        FloatingPointError
+            With ``nonfinite="raise"``; it names the first gradient that is not finite.
 
         References
         ----------
@@ -241,161 +280,119 @@ class Optimizer(ABC):
         >>> step = nc.Variable(0)
         >>> optimizer = nc.train.GradientDescentOptimizer(0.5)
         >>> optimizer.apply_gradients([(np.array([2.0, 2.0]), x)], global_step=step)
+        StepResult(global_norm=None, scale=1.0, skipped=False)
         >>> x.value, step.value
         (array([0., 1.]), array(1))
         """
         if name is not None:
             with _array.named(name):
-                return self.apply_gradients(grads_and_vars, global_step)
-        pairs = _as_pairs(grads_and_vars)
-        plain = _plain_on_device(pairs)
-        updates = [] if plain is not None else self._check_pairs(pairs)
-        step = None if global_step is None else _check_step(global_step)
-        self._begin_step()
-        variables = [u.variable for u in updates] if plain is None else plain.variables
-        made = {
-            variable: self._make_slots(variable)
-            for variable in variables
-            if variable not in self._slots
-        }
-        self._slots.update(made)
-        if plain is not None:
-            names = self._slot_names
-            slots = [[self._slots[v][slot].array for v in variables] for slot in names]
-            plain.update(slots, self._dense_loop)
-        on_device = [update for update in updates if isinstance(update.gradient, CudaArray)]
-        for update in updates:
-            if not isinstance(update.gradient, CudaArray):
-                self._apply(update)
+                return self.apply_gradients(grads_and_vars, global_step, variables=variables)
+        pairs = as_pairs(grads_and_vars, variables)
+        limits = self._clipping.read()
+        places = self._updates(pairs, limits)
+        step_counter = None if global_step is None else check_step(global_step)
+        now = {name: _read(each, name) for name, each in self._hyperparameters.items()}
+        with compile_cuda.LAUNCHES if may_be_cuda(pairs[0][1].array) else nullcontext():
+            return self._take_step(pairs, places, limits, now, step_counter)
+
+    def _take_step(
+        self,
+        pairs: Sequence[Pair],
+        places: Sequence[Updates],
+        limits: Limits,
+        now: Mapping[str, float],
+        step_counter: Array | None,
+    ) -> StepResult:
+        norms = [updates.clip(limits) for updates in places]
+        norm = norms[0]
+        if norm is not None and limits.nonfinite != "propagate" and not norm.is_finite:
+            if limits.nonfinite == "raise":
+                raise FloatingPointError(self._nonfinite_message(pairs))
+            return StepResult(norm.value, limits.global_norm, skipped=True)
+        step = Step(
+            lambda kind: self._rule(kind, now),
+            lambda kind: self._row_rule(kind, now),
+            self._takes_all_rows,
+            limits,
+            self._made_slots,
+        )
+        made = self._make_slots(places)
+        try:
+            for updates in places:
+                updates.apply(step)
+        except BaseException:
+            self._slots.remove(made)
+            raise
+        self._slots.keep(made)
+        if isinstance(places[0], _host.PlainUpdates):
+            self._plan = places[0].plan
+        self._end_step(now)
+        if step_counter is not None:
+            step_counter += 1
+        return StepResult(None if norm is None else norm.value, limits.global_norm)
+
+    def _updates(self, pairs: Sequence[Pair], limits: Limits) -> Sequence[Updates]:
+        """Return the checked updates of each place, the host and CUDA devices."""
+        present = [pair for pair in pairs if pair[0] is not None]
+        if may_be_cuda(present[0][1].array):
+            from numclip.train import _cuda
+
+            plain_on_device = _cuda.plain_updates(present, self._slots.of)
+            if plain_on_device is not None:
+                return [plain_on_device]
+        else:
+            plain = self._plain_on_host(present)
+            if plain is not None:
+                return [plain]
+        sums_duplicates = self._sums_duplicates or limits.clips
+        checked = check_pairs(pairs, sums_duplicates)
+        on_device = [each for each in checked if isinstance(each.gradient, CudaArray)]
+        on_host = [each for each in checked if not isinstance(each.gradient, CudaArray)]
+        if limits.needs_norm and on_host and on_device:
+            places_of = [(f"grads_and_vars[{each.position}][0]", each.gradient) for each in checked]
+            _array.check_one_place(places_of)
+        places: list[Updates] = []
+        if on_host:
+            kept = _host.protected(on_host, self._slots.of)
+            places.append(_host.CheckedUpdates(kept, has_duplicates=not sums_duplicates))
         if on_device:
-            self._apply_on_device(on_device)
-        self._end_step()
-        if step is not None:
-            step += 1
+            from numclip.train import _cuda
 
-    def _check_pairs(self, pairs: list[tuple[Any, Variable]]) -> list[_Update]:
-        updates = [
-            self._check_pair(gradient, variable, i)
-            for i, (gradient, variable) in enumerate(pairs)
-            if gradient is not None
-        ]
-        return self._protected(updates)
+            for device in {each.gradient.device for each in on_device}:
+                here = [each for each in on_device if each.gradient.device == device]
+                safe = _cuda.protected(here, self._slots.of)
+                places.append(_cuda.CheckedUpdates(safe, sums_duplicates))
+        return places
 
-    def _protected(self, updates: list[_Update]) -> list[_Update]:
-        """Copy gradients that show what the step changes: they have to be what they were before."""
-        changed = {id(_array.owner(update.variable.array)) for update in updates}
-        return [
-            update
-            if isinstance(update.gradient, CudaArray)
-            or id(_array.owner(update.gradient)) not in changed
-            else update._replace(gradient=update.gradient.copy())
-            for update in updates
-        ]
+    def _plain_on_host(self, pairs: Sequence[Pair]) -> Updates | None:
+        gradients, variables = zip(*pairs, strict=True)
+        plan = self._plan
+        if plan is None or plan.variables != variables:
+            plan = _host.plan_for(variables, self._slots.of, len(self._slot_names))
+        return None if plan is None else _host.plain_updates(gradients, plan)
 
-    def _check_pair(self, gradient: Any, variable: Variable, position: int) -> _Update:
-        argument = f"grads_and_vars[{position}][0]"
-        where = f" for {variable!r}"
-        if not _array.is_floating(variable.dtype):
-            raise TypeError(f"`grads_and_vars[{position}][1]` must be floating, got {variable!r}")
-        on_device = cuda_array(variable.array, f"grads_and_vars[{position}][1]")
-        if on_device is None and not variable.array.flags.writeable:
-            raise ValueError(
-                f"`grads_and_vars[{position}][1]` must be writable, got a read-only {variable!r}"
-            )
-        if isinstance(gradient, IndexedSlices):
-            return self._check_slices(gradient, variable, argument)
-        if isinstance(gradient, int | float | list | tuple):
-            gradient = np.asarray(gradient, variable.dtype)
-        array = _array.as_tensor(gradient, argument)
-        self._check_place(array, variable, on_device, argument)
-        if not _array.same_dtype(array.dtype, variable.dtype):
-            raise TypeError(
-                f"`{argument}` must be of dtype {variable.dtype}, got {array.dtype}{where}"
-            )
-        if array.shape != variable.shape:
-            raise ValueError(
-                f"`{argument}` must be of shape {variable.shape}, got {array.shape}{where}"
-            )
-        return _Update(array, None, variable)
+    def _make_slots(self, places: Sequence[Updates]) -> list[str]:
+        if isinstance(places[0], _host.PlainUpdates) and places[0].plan.has_all_slots:
+            return []
+        return self._slots.make(variable for each in places for variable in each.variables)
 
-    def _check_slices(self, gradient: IndexedSlices, variable: Variable, argument: str) -> _Update:
-        where = f" for {variable!r}"
-        if not _array.same_dtype(gradient.dtype, variable.dtype):
-            raise TypeError(
-                f"`{argument}` must be of dtype {variable.dtype}, got {gradient.dtype}{where}"
-            )
-        if not variable.shape:
-            raise ValueError(f"`{argument}` must be dense, as it is{where}")
-        if gradient.shape is not None and gradient.shape != variable.shape:
-            raise ValueError(
-                f"`{argument}` must be of shape {variable.shape}, got {gradient.shape}{where}"
-            )
-        gradient = gradient._replace(dense_shape=variable.shape)
-        values, indices = check_slices(gradient, argument)
-        on_device = cuda_array(variable.array, "variable")
-        self._check_place(values, variable, on_device, argument)
-        if on_device is not None:
-            return _Update(values, check_groups(indices, variable.shape, argument), variable)
-        summed = self._sum_duplicates(gradient)
-        values, indices = check_slices(summed, argument)
-        return _Update(values, np.ascontiguousarray(indices, np.int64), variable)
-
-    def _check_place(
-        self, array: _array.Tensor, variable: Variable, on_device: CudaArray | None, argument: str
-    ) -> None:
-        if on_device is not None or isinstance(array, CudaArray):
-            place = variable.array if on_device is None else on_device
-            _array.check_one_place([("variable", place), (argument, array)])
-
-    def _make_slots(self, variable: Variable) -> dict[str, Variable]:
-        slots = {}
-        for i, slot_name in enumerate(self._slot_names):
-            array = _full(variable, self._initial_slot(slot_name))
-            suffix = f"_{i}" if i else ""
-            name = f"{variable.name or 'Variable'}/{self._name}{suffix}"
-            slots[slot_name] = Variable(array, trainable=False, name=name)
+    def _made_slots(self, variable: Variable) -> Sequence[Variable]:
+        slots = self._slots.of(variable)
+        assert slots is not None
         return slots
 
-    def _apply(self, update: _Update) -> None:
-        slots = self._slots[update.variable]
-        targets = [update.variable.array, *(slots[name].array for name in self._slot_names)]
-        buffers = [_array.working_copy(target) for target in targets]
-        gradient = _array.numbers_of(update.gradient, buffers[0])
-        views = [_array.flat(buffer) for buffer in buffers]
-        kind = compute_type(update.variable.dtype)
-        if update.rows is None:
-            loop = self._dense_loop(kind)
-            loop.kernel(loop.hyperparameters, views[0], gradient, *views[1:])
-        elif views[0].size:
-            loop = self._row_loop(kind)
-            width = math.prod(update.variable.shape[1:])
-            numbers, *others = (view.reshape(-1, width) for view in views)
-            loop.kernel(
-                loop.hyperparameters,
-                numbers,
-                gradient.reshape(update.rows.size, width),
-                _array.read_only(update.rows.view()),
-                *others,
-            )
-        for buffer, target in zip(buffers, targets, strict=True):
-            _array.deliver(buffer, target)
-
-    def _apply_on_device(self, updates: list[_Update]) -> None:
-        from numclip.train import _cuda
-
-        _cuda.update_on_device(
-            [
-                _cuda.DeviceUpdate(
-                    update.gradient,
-                    update.rows,
-                    _on_device(update.variable),
-                    [_on_device(self._slots[update.variable][name]) for name in self._slot_names],
+    def _nonfinite_message(self, pairs: Sequence[Pair]) -> str:
+        for i, (gradient, variable) in enumerate(pairs):
+            if gradient is None:
+                continue
+            alone = self._updates([(gradient, variable)], self._clipping.read())[0]
+            norm = alone.clip(Limits(None, None, None, "raise"))
+            if not norm.is_finite:
+                return (
+                    f"`grads_and_vars[{i}][0]` must be finite, got a gradient of norm"
+                    f" {norm.on_host()} for {variable!r}"
                 )
-                for update in updates
-            ],
-            self._dense_loop,
-            self._row_loop,
-        )
+        raise AssertionError("some gradient of a norm that is not finite is not finite")
 
     def get_slot(self, var: Variable, name: str) -> Variable | None:
         """Return a slot of a variable, None before it has one.
@@ -421,11 +418,11 @@ class Optimizer(ABC):
         >>> import numpy as np, numclip as nc
         >>> x = nc.Variable([1.0])
         >>> optimizer = nc.train.AdamOptimizer()
-        >>> optimizer.apply_gradients([(np.array([2.0]), x)])
+        >>> result = optimizer.apply_gradients([(np.array([2.0]), x)])
         >>> optimizer.get_slot(x, "m").value
         array([0.2])
         """
-        return self._slots.get(var, {}).get(name)
+        return self._slots.get(var, name)
 
     def get_slot_names(self) -> list[str]:
         """Return the names of the slots in alphabetical order.
@@ -445,84 +442,100 @@ class Optimizer(ABC):
         --------
         >>> import numpy as np, numclip as nc
         >>> optimizer = nc.train.AdamOptimizer()
-        >>> optimizer.apply_gradients([(np.array([2.0]), nc.Variable([1.0], name="x"))])
+        >>> result = optimizer.apply_gradients([(np.array([2.0]), nc.Variable([1.0], name="x"))])
         >>> [slot.name for slot in optimizer.variables()]
         ['x/Adam', 'x/Adam_1']
         """
-        slots = [slot for slots in self._slots.values() for slot in slots.values()]
-        return sorted(slots, key=lambda slot: slot.name or "")
+        return sorted(self._slots.all(), key=lambda slot: slot.name or "")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of all that a run needs to go on to the bit, for `load_state_dict`.
+
+        Returns
+        -------
+        dict
+            Of the class's name to a dict: ``"slots"`` are dicts of arrays, by the variables' names
+            and TensorFlow's names of slots; besides them, what is kept for all variables. A
+            variable without a name goes by "Variable", further ones of a name by "name_1" and so
+            on, in the order in which they were first updated. Arrays of a CUDA device are copied
+            to the host. `numclip.save` writes it to a file.
+
+        Notes
+        -----
+        Hyperparameters, the variables themselves and ``global_step`` are the caller's to keep.
+
+        Examples
+        --------
+        >>> import numpy as np, numclip as nc
+        >>> optimizer = nc.train.MomentumOptimizer(0.1, momentum=0.9)
+        >>> x = nc.Variable([1.0, 2.0], name="x")
+        >>> result = optimizer.apply_gradients([(np.array([3.0, 4.0]), x)])
+        >>> optimizer.state_dict()
+        {'MomentumOptimizer': {'slots': {'x': {'momentum': array([3., 4.])}}}}
+        """
+        return {type(self).__name__: {"slots": self._slots.state(), **self._shared_state()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace all state by what `state_dict` returned, which is copied.
+
+        Parameters
+        ----------
+        state : dict
+            Of an optimizer of the same class. What it has for variables that were not updated yet
+            is taken up when they first are.
+
+        Raises
+        ------
+        TypeError
+            If an entry is not of the dtype of its variable, or something is no array.
+        ValueError
+            If the state is of another optimizer, lacks something or has something else, or if an
+            entry is not of the shape of its variable; one of a variable that was not updated yet
+            is found at its first update. Nothing is changed then.
+
+        References
+        ----------
+        ``torch.optim.Optimizer.load_state_dict`` of PyTorch.
+
+        Examples
+        --------
+        >>> import numpy as np, numclip as nc
+        >>> optimizer = nc.train.MomentumOptimizer(0.1, momentum=0.9)
+        >>> optimizer.load_state_dict(
+        ...     {"MomentumOptimizer": {"slots": {"x": {"momentum": np.array([3.0, 4.0])}}}}
+        ... )
+        >>> x = nc.Variable([1.0, 2.0], name="x")
+        >>> result = optimizer.apply_gradients([(np.array([0.0, 0.0]), x)])
+        >>> x.value.round(3)
+        array([0.73, 1.64])
+        """
+        own = type(self).__name__
+        if not isinstance(state, Mapping) or list(state) != [own]:
+            found: Any = list(state) if isinstance(state, Mapping) else _array.describe(state)
+            raise ValueError(f"`state` must be that of {own}, got {found}")
+        content = state[own]
+        shared = self._shared_state()
+        expected = {"slots", *shared}
+        if not isinstance(content, Mapping) or set(content) != expected:
+            found = sorted(content) if isinstance(content, Mapping) else _array.describe(content)
+            raise ValueError(f"`state[{own!r}]` must have {sorted(expected)}, got {found}")
+        slots = self._slots.check(content["slots"])
+        for key, like in shared.items():
+            _check_like(content[key], like, f"state[{own!r}][{key!r}]")
+        self._slots.load(slots)
+        self._load_shared_state({key: content[key] for key in shared})
+        self._plan = None
 
 
-def _as_pairs(grads_and_vars: GradientsAndVariables) -> list[tuple[Any, Variable]]:
-    if not isinstance(grads_and_vars, Iterable):
-        raise TypeError(
-            "`grads_and_vars` must be pairs of gradient and variable,"
-            f" got {_array.describe(grads_and_vars)}"
-        )
-    pairs = [_as_pair(pair, i) for i, pair in enumerate(grads_and_vars)]
-    if not pairs:
-        raise ValueError("`grads_and_vars` must not be empty: no variables provided")
-    if all(gradient is None for gradient, _ in pairs):
-        variables = [variable for _, variable in pairs]
-        raise ValueError(f"`grads_and_vars` has no gradient for any variable of {variables}")
-    return pairs
-
-
-def _plain_on_device(pairs: list[tuple[Any, Variable]]) -> PlainUpdates | None:
-    """Return updates of plain CUDA arrays; None for any others, which are checked one by one."""
-    if not may_be_cuda(pairs[0][1].array):
-        return None
-    from numclip.train._cuda import plain_updates
-
-    return plain_updates([pair for pair in pairs if pair[0] is not None])
-
-
-def _as_pair(pair: Any, position: int) -> tuple[Any, Variable]:
-    argument = f"grads_and_vars[{position}]"
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
+def _check_like(value: Any, like: Any, argument: str) -> None:
+    array = np.asarray(value)
+    if array.shape != like.shape or array.dtype != like.dtype:
         raise ValueError(
-            f"`{argument}` must be a pair of gradient and variable, got {_array.describe(pair)}"
+            f"`{argument}` must be of dtype {like.dtype} and shape {like.shape},"
+            f" got {_array.describe(array)}"
         )
-    gradient, variable = pair
-    if not isinstance(variable, Variable):
-        raise TypeError(f"`{argument}[1]` must be a Variable, got {_array.describe(variable)}")
-    return gradient, variable
 
 
-def _on_device(variable: Variable) -> CudaArray:
-    found = cuda_array(variable.array, "variable")
-    assert found is not None
-    return found
-
-
-def _full(variable: Variable, value: float) -> Any:
-    """Return a new array like a variable's, where that is."""
-    like = cuda_array(variable.array, "variable")
-    if like is None:
-        return np.full(variable.shape, value, variable.dtype)
-    number = np.asarray(value, variable.dtype)[()]
-    return _cuda_memory.full(variable.shape, number, like).array
-
-
-def _check_step(global_step: Any) -> Array:
-    step = global_step.array if isinstance(global_step, Variable) else global_step
-    if not isinstance(step, np.ndarray) or not _array.is_integer(step.dtype):
-        raise TypeError(
-            "`global_step` must be a Variable or an array of integers,"
-            f" got {_array.describe(global_step)}"
-        )
-    if step.size != 1 or not step.flags.writeable:
-        raise ValueError(
-            f"`global_step` must be a writable scalar, got {_array.describe(global_step)}"
-        )
-    return step
-
-
-def read_hyperparameter(value: Hyperparameter, argument: str) -> float:
+def _read(value: Hyperparameter, argument: str) -> float:
     """Return a hyperparameter as it is now: what a callable returns, or the number itself."""
     return _array.as_scalar(value() if callable(value) else value, argument)
-
-
-def compute_type(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
-    """Return the type in which kernels compute with numbers of this dtype."""
-    return np.float64 if dtype.itemsize == 8 else np.float32

@@ -16,7 +16,7 @@ from numclip._cuda_libraries import cuda_array
 from numclip._cuda_tensors import CudaTensors, _Table
 from numclip._kernels.memory import numbers_at
 from numclip._kernels.norm import norm_of_sums
-from numclip._kernels.table import CHUNK, COLUMNS, CUDA_COLUMNS, FIRST_CHUNK, SIZE, chunks_of
+from numclip._kernels.table import CHUNK, COLUMNS, FIRST_CHUNK, SIZE, WIDE_COLUMNS, chunks_of
 
 # One of each kind: the operations differ in what they do with sizes, shapes and magnitudes. What
 # is unaligned or byte-swapped is refused, see test_cuda_errors.py.
@@ -151,7 +151,7 @@ def test_tensors_of_many_chunks() -> None:
     """Sums are added as on the host where a tensor has more chunks than a chunk has numbers."""
     sizes = [CHUNK * CHUNK * 2 + 1, 5, 0, CHUNK * CHUNK, CHUNK * CHUNK + 1]
     host_table = np.zeros((len(sizes), COLUMNS), np.int64)
-    table = np.zeros((len(sizes), CUDA_COLUMNS), np.int64)
+    table = np.zeros((len(sizes), WIDE_COLUMNS), np.int64)
     table[:, SIZE] = host_table[:, SIZE] = sizes
     chunks = chunks_of(host_table[:, SIZE])
     host_table[:, FIRST_CHUNK] = np.cumsum(chunks) - chunks
@@ -229,7 +229,7 @@ def test_launches() -> None:
         optimizer.apply_gradients(pairs)
         launched.clear()
         optimizer.apply_gradients(pairs)
-        assert launched == ["update_2_cuda"]
+        assert launched == ["update_cuda"]
 
 
 def on_device_copies(arrays: list[Any]) -> list[Any]:

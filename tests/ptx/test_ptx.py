@@ -23,8 +23,7 @@ STREAMING = (
     "scale_chunks_cuda",
     "map_chunks_cuda",
     "clip_rows_cuda",
-    "update_0_cuda",
-    "update_2_cuda",
+    "update_cuda",
 )
 VECTORS = {np.float32: "v4.f32", np.float64: "v2.f64", np.uint16: "v2.u32", np.int16: "v2.u32"}
 

@@ -1,0 +1,90 @@
+"""An optimizer's rule: what a step makes of one number of a variable and of its slots.
+
+A rule is a function of a NamedTuple of hyperparameters, a number of the variable, one of the
+gradient and a tuple of one number from each slot; it returns the new number and the new tuple.
+Loops find it by the NamedTuple's class: a rule handed over as an argument, or a loop made by a
+factory, would be compiled anew in each process.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from numclip._compile import overload, pointer_at, rule, types
+from numclip._kernels.elementwise import mapped
+from numclip._kernels.half import narrow, widen
+from numclip._kernels.memory import numbers_at
+from numclip._kernels.slots import narrow_slots, widen_slots
+from numclip._kernels.table import FIRST_SLOT, entry
+
+RULES = {}
+_SLOTS = {}
+
+
+def rule_of(
+    hyperparameters: type[Any], slots: int
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function as the rule for this class, which has so many slots."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        # Numba takes a rule for `updated` only if their signatures agree to the annotation.
+        function.__annotations__ = {}
+        RULES[hyperparameters] = rule(function)
+        _SLOTS[hyperparameters] = slots
+        return RULES[hyperparameters]
+
+    return register
+
+
+def updated(hyperparameters, number, gradient, slots):
+    return RULES[type(hyperparameters)](hyperparameters, number, gradient, slots)
+
+
+@overload(updated)
+def _updated(hyperparameters, number, gradient, slots):
+    return RULES.get(hyperparameters.instance_class)
+
+
+@rule
+def step(hyperparameters, clip, bound, number, gradient, slots):
+    """Return what is stored for a number and its slots, from what was."""
+    new, new_slots = updated(
+        hyperparameters, widen(number), widen(mapped(clip, gradient)), widen_slots(slots)
+    )
+    return mapped(bound, narrow(new, number)), narrow_slots(new_slots, slots)
+
+
+def _slot_at(table, row, i, size, like):
+    return numbers_at(entry(table, row, FIRST_SLOT + i), size, like)
+
+
+@overload(_slot_at)
+def _overload_slot_at(table, row, i, size, like):
+    if isinstance(table, types.CPointer):  # on a GPU
+        return _slot_at
+    return lambda table, row, i, size, like: pointer_at(table[row, FIRST_SLOT + i], like)
+
+
+def slots_at(hyperparameters, table, row, size, like):
+    """Return the slots that a row of the table has the addresses of."""
+    count = _SLOTS[type(hyperparameters)]
+    return tuple([_slot_at(table, row, i, size, like) for i in range(count)])
+
+
+@overload(slots_at)
+def _overload_slots_at(hyperparameters, table, row, size, like):
+    return _SLOTS_AT[_SLOTS[hyperparameters.instance_class]]
+
+
+_SLOTS_AT = (
+    lambda hyperparameters, table, row, size, like: (),
+    lambda hyperparameters, table, row, size, like: (_slot_at(table, row, 0, size, like),),
+    lambda hyperparameters, table, row, size, like: (
+        _slot_at(table, row, 0, size, like),
+        _slot_at(table, row, 1, size, like),
+    ),
+    lambda hyperparameters, table, row, size, like: (
+        _slot_at(table, row, 0, size, like),
+        _slot_at(table, row, 1, size, like),
+        _slot_at(table, row, 2, size, like),
+    ),
+)

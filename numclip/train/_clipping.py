@@ -1,0 +1,76 @@
+"""How an optimizer clips gradients as it reads them, and what it does where they are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias, TypedDict
+
+from numclip import _array
+
+Hyperparameter: TypeAlias = "float | Callable[[], float]"
+
+
+class ClippingOptions(TypedDict, total=False):
+    """Keyword arguments of every optimizer."""
+
+    clipvalue: Hyperparameter | None
+    clipnorm: Hyperparameter | None
+    global_clipnorm: Hyperparameter | None
+    nonfinite: str
+
+
+class Limits(NamedTuple):
+    """What gradients are clipped to in one step; None where they are not."""
+
+    value: float | None
+    norm: float | None
+    global_norm: float | None
+    nonfinite: str
+
+    @property
+    def clips(self) -> bool:
+        return self != (None, None, None, self.nonfinite)
+
+    @property
+    def needs_norm(self) -> bool:
+        """Tell whether the norm of all gradients has to be known."""
+        return self.global_norm is not None or self.nonfinite != "propagate"
+
+
+class Clipping:
+    """The clipping options of an optimizer, checked."""
+
+    def __init__(
+        self,
+        clipvalue: Hyperparameter | None = None,
+        clipnorm: Hyperparameter | None = None,
+        global_clipnorm: Hyperparameter | None = None,
+        nonfinite: str = "propagate",
+    ) -> None:
+        self._options = {
+            "clipvalue": clipvalue,
+            "clipnorm": clipnorm,
+            "global_clipnorm": global_clipnorm,
+        }
+        given = [f"`{name}`" for name, value in self._options.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"only one of {', '.join(self._options)} may be given, got {given}")
+        if nonfinite not in ("propagate", "raise", "skip"):
+            raise ValueError(
+                '`nonfinite` must be "propagate", "raise" or "skip",'
+                f" got {_array.describe(nonfinite)}"
+            )
+        self._nonfinite = nonfinite
+        for name, value in self._options.items():
+            if not callable(value):
+                _read_limit(name, value)
+
+    def read(self) -> Limits:
+        """Return the limits as they are now."""
+        value, norm, global_norm = [_read_limit(*option) for option in self._options.items()]
+        return Limits(value, norm, global_norm, self._nonfinite)
+
+
+def _read_limit(argument: str, value: Any) -> float | None:
+    value = value() if callable(value) else value
+    return None if value is None else _array.as_limit(value, argument)

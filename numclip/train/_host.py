@@ -1,0 +1,351 @@
+"""The step over variables on the host: one table, and one call for all of a dtype."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+from numclip import _array, _headers, _threads
+from numclip._array import Array
+from numclip._kernels import table as kernels
+from numclip._kernels.clip import clip_factors, clip_factors_of_rows
+from numclip._kernels.elementwise import Bounds, Copy, Scale, ScaleInSteps, map_chunks
+from numclip._kernels.norm import norm_of_sums, sum_chunks, sum_chunks_parallel
+from numclip._kernels.update import (
+    update_all_rows,
+    update_all_rows_parallel,
+    update_chunks,
+    update_chunks_parallel,
+)
+from numclip._tensors import Norm
+from numclip._variable import Variable
+from numclip.train._clipping import Limits
+from numclip.train._updates import Step, Update
+
+SlotsOf: TypeAlias = Callable[[Variable], Sequence[Variable] | None]
+
+_NUMBERS: dict[int, Any] = {kind: dtype.type(0) for dtype, kind in _headers.KIND_OF_VIEW.items()}
+_FACTORS = slice(kernels.FACTOR, kernels.DOUBLE_FACTOR + 1)
+_BOUNDS = slice(kernels.LOWEST, kernels.HIGHEST + 1)
+
+
+class Table:
+    """Gradients, what they are multiplied by, and what they update, as kernels see it."""
+
+    def __init__(self, entries: Array, size: int, kept: Any) -> None:
+        self.entries = entries
+        self.reals = entries.view(np.float64)
+        self.chunks = _number_chunks(entries)
+        self._size = size
+        self._kept = [kept]
+        self.reals[:, _FACTORS] = 1.0
+
+    def clip(self, limits: Limits) -> Norm | None:
+        """Store the factors that bring the gradients to the limits; return their norm, if asked."""
+        if limits.norm is None and not limits.needs_norm:
+            return None
+        sums = self._sums()
+        norm = Norm(*norm_of_sums(self.entries, sums)) if limits.needs_norm else None
+        if limits.norm is not None:
+            self._limit_each(limits.norm, sums)
+        elif limits.global_norm is not None and norm is not None:
+            single, double = clip_factors(self.entries, *norm, limits.global_norm, 0)
+            if single[1] == double[1] == 0:
+                self.reals[:, _FACTORS] = single[0], double[0]
+            else:
+                self._scale_apart(ScaleInSteps(*single, *double), slice(None))
+        return norm
+
+    def _sums(self) -> Array:
+        sums = np.empty(self.chunks)
+        parts = _threads.parts_for(self._size)
+        if parts == 1:
+            sum_chunks(self.entries, 0, self.chunks, sums)
+        else:
+            _threads.in_parts(parts, sum_chunks_parallel, self.entries, self.chunks, sums)
+        return sums
+
+    def _limit_each(self, limit: float, sums: Array) -> None:
+        powers = np.empty((len(self.entries), 2), np.int64)
+        clip_factors_of_rows(self.entries, sums, limit, powers)
+        for row in np.flatnonzero(powers.any(axis=1)):
+            factor, double_factor = self.reals[row, _FACTORS].tolist()
+            power, double_power = powers[row].tolist()
+            steps = ScaleInSteps(factor, power, double_factor, double_power)
+            self._scale_apart(steps, slice(row, row + 1))
+
+    def _scale_apart(self, operation: ScaleInSteps, rows: slice) -> None:
+        """Scale gradients in copies: only where limits are near the smallest number there is."""
+        entries = self.entries[rows]
+        apart = entries.copy()
+        sizes = entries[:, kernels.SIZE] * np.take(kernels.ITEMSIZES, entries[:, kernels.KIND])
+        copies = [np.empty(size, np.uint8) for size in sizes]
+        apart[:, kernels.TARGET] = [_address_of(copy) for copy in copies]
+        map_chunks(operation, apart, 0, _number_chunks(apart))
+        entries[:, kernels.SOURCE] = apart[:, kernels.TARGET]
+        self.reals[rows, _FACTORS] = 1.0
+        self._kept.append(copies)
+
+    def rows(self, chosen: Sequence[int]) -> Table:
+        """Return a table of some rows."""
+        entries = self.entries[chosen]
+        factors = self.reals[chosen, _FACTORS]
+        table = Table(entries, int(entries[:, kernels.SIZE].sum()), self._kept)
+        table.reals[:, _FACTORS] = factors
+        return table
+
+    def update(self, step: Step, bounds: Array | None, in_order: bool = False) -> None:
+        """Update each variable by its gradient, which is dense or of some rows.
+
+        Rows that occur more than once have to be taken in order.
+        """
+        kinds = kernels.kinds_of(self.entries)
+        parts = 1 if in_order else _threads.parts_for(self._size)
+        operations = self._operations(step.limits, bounds)
+        for kind, like in _NUMBERS.items():
+            if kinds >> kind & 1:
+                hyperparameters = step.hyperparameters(_compute_type(kind))
+                arguments = (hyperparameters, *operations, like, kind, self.entries)
+                if parts == 1:
+                    update_chunks(*arguments, 0, self.chunks)
+                else:
+                    _threads.in_parts(parts, update_chunks_parallel, *arguments, self.chunks)
+
+    def update_all_rows(self, step: Step, bounds: Array | None, update: Update) -> None:
+        """Update the only variable of the table, rows without a gradient too."""
+        rows, width = update.variable.shape[0], int(self.entries[0, kernels.WIDTH])
+        kind = int(self.entries[0, kernels.KIND])
+        hyperparameters = step.row_hyperparameters(_compute_type(kind))
+        operations = self._operations(step.limits, bounds)
+        arguments = (hyperparameters, *operations, _NUMBERS[kind], self.entries)
+        order = np.argsort(update.rows)
+        parts = max(1, min(_threads.parts_for(rows * width), rows))
+        if parts == 1:
+            update_all_rows(*arguments, order, 0, rows)
+        else:
+            _threads.in_parts(parts, update_all_rows_parallel, *arguments, order, rows)
+
+    def _operations(self, limits: Limits, bounds: Array | None) -> tuple[Any, Any]:
+        """Return what clips the gradient, and what bounds the variable, by the rows' numbers."""
+        if bounds is not None:
+            self.reals[:, _BOUNDS] = bounds
+        bound = Copy() if bounds is None else Bounds(0.0, 0.0)
+        if limits.value is not None:
+            return Bounds(-limits.value, limits.value), bound
+        return Scale(1.0, 1.0) if limits.clips else Copy(), bound
+
+
+def _number_chunks(entries: Array) -> int:
+    chunks = kernels.chunks_of(entries[:, kernels.SIZE])
+    entries[:, kernels.FIRST_CHUNK] = np.cumsum(chunks) - chunks
+    return int(chunks.sum())
+
+
+def _compute_type(kind: int) -> type[np.floating[Any]]:
+    return np.float64 if kind == kernels.FLOAT64 else np.float32
+
+
+def _address_of(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+class Plan(NamedTuple):
+    """What is known of variables that a step comes with, and stays so until the next."""
+
+    variables: tuple[Variable, ...]
+    slots: Array
+    bounds: Array | None
+    has_all_slots: bool
+
+
+def plan_for(variables: tuple[Any, ...], slots_of: SlotsOf, count: int) -> Plan | None:
+    """Return a plan for variables that plain kernels may update; None for others.
+
+    Slots that are not made yet have the address 0.
+    """
+    if not all([type(variable) is Variable for variable in variables]):
+        return None
+    for variable in variables:
+        if type(variable.array) is not np.ndarray or callable(variable.constraint):
+            return None
+        if not _array.is_floating(variable.dtype):
+            return None
+        _headers.recognize(variable.dtype)
+    addresses = _addresses_of(variables, slots_of, count)
+    return Plan(variables, addresses, _bounds_of(variables), bool(addresses.all()))
+
+
+def _addresses_of(variables: Sequence[Variable], slots_of: SlotsOf, count: int) -> Array:
+    addresses = np.zeros((len(variables), count), np.int64)
+    for row, variable in zip(addresses, variables, strict=True):
+        slots = slots_of(variable)
+        if slots is not None:
+            row[:] = [_address_of(slot.array) for slot in slots]
+    return addresses
+
+
+def _bounds_of(variables: Sequence[Variable]) -> Array | None:
+    if all([variable.constraint is None for variable in variables]):
+        return None
+    unbounded = (-np.inf, np.inf)
+    return np.array([variable.constraint or unbounded for variable in variables], float)
+
+
+class PlainUpdates:
+    """Gradients and variables that kernels read and write where they are."""
+
+    def __init__(self, plan: Plan, table: Table) -> None:
+        self.variables = plan.variables
+        self.plan = plan
+        self._table = table
+
+    def clip(self, limits: Limits) -> Norm | None:
+        return self._table.clip(limits)
+
+    def apply(self, step: Step) -> None:
+        slots = self.plan.slots
+        if not self.plan.has_all_slots:
+            slots = _addresses_of(self.variables, step.slots_of, slots.shape[1])
+            self.plan = self.plan._replace(slots=slots, has_all_slots=True)
+        columns = slice(kernels.FIRST_SLOT, kernels.FIRST_SLOT + slots.shape[1])
+        self._table.entries[:, columns] = slots
+        self._table.update(step, self.plan.bounds)
+
+
+def plain_updates(gradients: tuple[Any, ...], plan: Plan) -> PlainUpdates | None:
+    """Return updates that need no copies and no order; None for any others."""
+    if not _headers.can_be_read():
+        return None
+    arrays = tuple([variable.array for variable in plan.variables])
+    entries = np.empty((len(arrays), kernels.WIDE_COLUMNS), np.int64)
+    addresses = (id(gradients), id(arrays))
+    chunks, size = kernels.fill_updates(
+        entries, *addresses, plan.slots, _headers.LAYOUT, _headers.TENSORS
+    )
+    if chunks < 0:
+        return None
+    return PlainUpdates(plan, Table(entries, size, (gradients, arrays)))
+
+
+class CheckedUpdates:
+    """Gradients and variables of any layout, dense or by rows, which were checked one by one."""
+
+    def __init__(self, updates: Sequence[Update], has_duplicates: bool) -> None:
+        self.variables = [update.variable for update in updates]
+        self._updates = updates
+        self._has_duplicates = has_duplicates
+        self._table = _table_of(updates)
+
+    def clip(self, limits: Limits) -> Norm | None:
+        return self._table.clip(limits)
+
+    def apply(self, step: Step) -> None:
+        # What a constraint makes of a variable is kept apart until all of them have returned.
+        apart: dict[Variable, _Buffers] = {}
+        for batch in self._batches(step):
+            variables = [self.variables[i] for i in batch]
+            if callable(variables[0].constraint):
+                variable = variables[0]
+                if variable not in apart:
+                    apart[variable] = _Buffers(variable, step, copied=True)
+                self._update(batch, [apart[variable]], step)
+                apart[variable].constrain()
+            else:
+                buffers = [_Buffers(variable, step) for variable in variables]
+                self._update(batch, buffers, step)
+                for each in buffers:
+                    each.deliver()
+        for each in apart.values():
+            each.deliver()
+
+    def _batches(self, step: Step) -> Iterator[list[int]]:
+        """Yield updates that can be made at once: all that may be, if no variables overlap."""
+        everything = range(len(self._updates))
+        constrained = [i for i in everything if callable(self.variables[i].constraint)]
+        others = [i for i in everything if not callable(self.variables[i].constraint)]
+        if not _are_apart(self.variables):
+            together: list[int] = []
+        else:
+            together = [i for i in others if not self._takes_all_rows(i, step)]
+        yield from ([i] for i in constrained)
+        yield from ([i] for i in others if i not in set(together))
+        if together:
+            yield together
+
+    def _takes_all_rows(self, i: int, step: Step) -> bool:
+        return step.takes_all_rows and self._updates[i].rows is not None
+
+    def _update(self, batch: list[int], buffers: list[_Buffers], step: Step) -> None:
+        table = self._table.rows(batch)
+        for row, each in zip(table.entries, buffers, strict=True):
+            row[kernels.TARGET] = _address_of(each.number)
+            row[kernels.FIRST_SLOT : kernels.FIRST_SLOT + len(each.slots)] = [
+                _address_of(slot) for slot in each.slots
+            ]
+        bounds = _bounds_of([self.variables[i] for i in batch])
+        if self._takes_all_rows(batch[0], step):
+            table.update_all_rows(step, bounds, self._updates[batch[0]])
+        else:
+            table.update(step, bounds, self._has_duplicates)
+
+
+class _Buffers:
+    """Where kernels write a variable and its slots, to be copied there if that is elsewhere."""
+
+    def __init__(self, variable: Variable, step: Step, copied: bool = False) -> None:
+        self._variable = variable
+        self._targets = [variable.array, *(slot.array for slot in step.slots_of(variable))]
+        take = _copy if copied else _array.working_copy
+        self.number, *self.slots = [take(target) for target in self._targets]
+
+    def constrain(self) -> None:
+        assert callable(self._variable.constraint)
+        kept = self._variable.constraint(self.number)
+        taken = Variable(self.number, name=self._variable.name)
+        taken.assign(kept)
+
+    def deliver(self) -> None:
+        for buffer, target in zip([self.number, *self.slots], self._targets, strict=True):
+            _array.deliver(buffer, target)
+
+
+def _copy(array: Array) -> Array:
+    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def _are_apart(variables: Sequence[Variable]) -> bool:
+    """Tell whether no variable may share memory with another."""
+    spans = sorted(byte_bounds(variable.array) for variable in variables if variable.size)
+    return all(end <= start for (_, end), (start, _) in pairwise(spans))
+
+
+def _table_of(updates: Sequence[Update]) -> Table:
+    flats = [_array.flat(update.gradient) for update in updates]
+    entries = np.zeros((len(updates), kernels.WIDE_COLUMNS), np.int64)
+    for row, flat, update in zip(entries, flats, updates, strict=True):
+        row[kernels.SOURCE] = _address_of(flat)
+        row[kernels.SIZE] = flat.size
+        row[kernels.KIND] = _headers.KIND_OF_VIEW[flat.dtype]
+        if update.rows is not None:
+            row[kernels.ROWS] = _address_of(update.rows)
+            row[kernels.WIDTH] = math.prod(update.variable.shape[1:])
+    return Table(entries, int(entries[:, kernels.SIZE].sum()), (flats, updates))
+
+
+def protected(updates: Sequence[Update], slots_of: SlotsOf) -> list[Update]:
+    """Copy gradients that show what the step changes: they have to be what they were before."""
+    changed = set()
+    for update in updates:
+        for held in (update.variable, *(slots_of(update.variable) or ())):
+            changed.add(id(_array.owner(held.array)))
+    return [
+        update
+        if id(_array.owner(update.gradient)) not in changed
+        else update._replace(gradient=update.gradient.copy())
+        for update in updates
+    ]
