@@ -380,9 +380,11 @@ def same_memory(first: Array, second: Array) -> bool:
 
 
 @contextmanager
-def named(name: str) -> Iterator[None]:
-    """Open the message of any error with the name that the caller gave."""
+def named(name: str | None) -> Iterator[None]:
+    """Open the message of any error with the name that the caller gave, if one was given."""
     try:
         yield
     except (TypeError, ValueError, IndexError, FloatingPointError) as error:
+        if name is None:
+            raise
         raise type(error)(f"{name}: {error}") from error
