@@ -22,6 +22,7 @@ demo: $(VENV)/.installed
 # Re-makes the golden values with TensorFlow, in an environment of its own, and compares.
 golden: .venv-golden/.installed
 	.venv-golden/bin/python tests/golden/make.py --check tests/golden/tensorflow.npz
+	.venv-golden/bin/python tests/golden/decay.py --check tests/golden/decay.json
 
 # The benchmarks that asv tracks, of the working tree.
 bench: .venv-compare/.installed
