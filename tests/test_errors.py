@@ -59,6 +59,8 @@ def state(value: Any) -> Any:
             return (id(value), value.trainable, value.name, state(value.value))
         case nc.train.Optimizer():
             return (id(value), state(vars(value)))
+        case np.random.Generator():
+            return (id(value), repr(value.bit_generator.state))
         case dict():
             return (id(value), [(state(key), state(entry)) for key, entry in value.items()])
         case list() | tuple():
@@ -1114,6 +1116,155 @@ STEPS: Table = {
     "no name, adam": case(lambda: call(Adam, 0.1, name=""), ValueError, "`name`", "empty"),
 }
 
+
+def fail() -> float:
+    raise RuntimeError("no rate today")
+
+
+# The numbers that a schedule takes besides its learning rate and its step.
+SCHEDULES: dict[Callable[..., Any], dict[str, Any]] = {
+    nc.train.exponential_decay: {"decay_steps": 10, "decay_rate": 0.5},
+    nc.train.natural_exp_decay: {"decay_steps": 10, "decay_rate": 0.5},
+    nc.train.inverse_time_decay: {"decay_steps": 10, "decay_rate": 0.5},
+    nc.train.polynomial_decay: {"decay_steps": 10, "end_learning_rate": 0.1, "power": 2.0},
+    nc.train.cosine_decay: {"decay_steps": 10, "alpha": 0.1},
+    nc.train.cosine_decay_restarts: {
+        "first_decay_steps": 10,
+        "t_mul": 2.0,
+        "m_mul": 0.5,
+        "alpha": 0.1,
+    },
+    nc.train.linear_cosine_decay: {
+        "decay_steps": 10,
+        "num_periods": 0.5,
+        "alpha": 0.1,
+        "beta": 0.1,
+    },
+    nc.train.noisy_linear_cosine_decay: {
+        "decay_steps": 10,
+        "initial_variance": 1.0,
+        "variance_decay": 0.5,
+        "num_periods": 0.5,
+        "alpha": 0.1,
+        "beta": 0.1,
+    },
+}
+NO_STEPS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "None": (lambda: None, ValueError, "None"),
+    "string": (lambda: "1", TypeError, "<U1"),
+    "complex": (lambda: 1j, TypeError, "complex128"),
+    "callable": (lambda: fail, TypeError, "fail"),
+    "list": (lambda: [1], ValueError, "(1,)"),
+    "array": (lambda: np.zeros(2, int), ValueError, "(2,)"),
+    "Variable of two": (lambda: nc.Variable([1, 2]), ValueError, "(2,)"),
+    "complex Variable": (lambda: nc.Variable(1j), TypeError, "complex128"),
+}
+POSITIVE = {"0": 0, "negative": -1, "NaN": np.nan, "infinite": np.inf}
+NOT_NEGATIVE = {"negative": -1, "minus infinity": -np.inf, "NaN": np.nan}
+WRONG_NUMBERS: dict[tuple[Callable[..., Any], str], dict[str, float]] = {
+    (nc.train.exponential_decay, "decay_steps"): NOT_NEGATIVE,
+    (nc.train.natural_exp_decay, "decay_steps"): NOT_NEGATIVE,
+    (nc.train.inverse_time_decay, "decay_steps"): NOT_NEGATIVE,
+    (nc.train.polynomial_decay, "decay_steps"): POSITIVE,
+    (nc.train.cosine_decay, "decay_steps"): POSITIVE,
+    (nc.train.cosine_decay_restarts, "first_decay_steps"): POSITIVE,
+    (nc.train.cosine_decay_restarts, "t_mul"): POSITIVE | {"below 1": 0.999},
+    (nc.train.linear_cosine_decay, "decay_steps"): POSITIVE,
+    (nc.train.noisy_linear_cosine_decay, "decay_steps"): POSITIVE,
+    (nc.train.noisy_linear_cosine_decay, "initial_variance"): NOT_NEGATIVE,
+}
+
+
+def schedules_refused() -> dict[str, Case]:
+    """Schedules of a Variable: what is wrong is said when they are made, not at the first step."""
+    cases: dict[str, Case] = {}
+
+    def refuse(
+        function: Callable[..., Any],
+        label: str,
+        argument: str,
+        value: Callable[[], Any],
+        error: type[Exception],
+        came: str,
+    ) -> None:
+        def make() -> Call:
+            given = {"learning_rate": 0.5, "global_step": nc.Variable(3), **SCHEDULES[function]}
+            if function is nc.train.noisy_linear_cosine_decay:
+                given["rng"] = np.random.default_rng(7)
+            return call(function, **given | {argument: value()})
+
+        name = f"{function.__name__}, {argument}, {label}"
+        cases[name] = case(make, error, f"`{argument}`", came)
+
+    for function, numbers in SCHEDULES.items():
+        for label, (step, error, came) in NO_STEPS.items():
+            refuse(function, label, "global_step", step, error, came)
+        for argument in ("learning_rate", *numbers):
+            for label, (value, error, came) in NO_HYPERPARAMETERS.items():
+                if not callable(value):
+                    refuse(function, label, argument, lambda value=value: value, error, came)
+    for (function, argument), wrong in WRONG_NUMBERS.items():
+        for label, number in wrong.items():
+            came = str(float(number))
+            refuse(function, label, argument, lambda number=number: number, ValueError, came)
+    noisy = nc.train.noisy_linear_cosine_decay
+    refuse(noisy, "string", "rng", lambda: "7", TypeError, "7")
+    refuse(noisy, "float", "rng", lambda: 0.5, TypeError, "0.5")
+    refuse(noisy, "negative", "rng", lambda: -7, ValueError, "-7")
+    return cases
+
+
+def schedules_refused_at_a_step() -> dict[str, Case]:
+    cases = {}
+    for function, numbers in SCHEDULES.items():
+        for label, (value, error, came) in NO_HYPERPARAMETERS.items():
+            if callable(value):
+                cases[f"{function.__name__}, {label}"] = case(
+                    lambda function=function, numbers=numbers, value=value: call(
+                        function(value, nc.Variable(3), **numbers)
+                    ),
+                    error,
+                    "`learning_rate`",
+                    came,
+                )
+    return cases
+
+
+def piecewise(boundaries: Any, values: Any, error: type[Exception], *texts: str) -> Case:
+    return case(
+        lambda: call(nc.train.piecewise_constant, nc.Variable(3), boundaries, values),
+        error,
+        *texts,
+    )
+
+
+BOUNDARIES, VALUES = "`boundaries`", "`values`"
+PIECEWISE: Table = {
+    "as many values": piecewise([1, 2], [0.1, 0.2], ValueError, VALUES, "2 values"),
+    "two more values": piecewise([1], [0.1, 0.2, 0.3], ValueError, VALUES, "3 values"),
+    "no values": piecewise([], [], ValueError, VALUES, "0 values"),
+    "not in order": piecewise([2, 1], [0.1, 0.2, 0.3], ValueError, BOUNDARIES, "[2.0, 1.0]"),
+    "NaN among boundaries": piecewise(
+        [1, np.nan], [0.1, 0.2, 0.3], ValueError, BOUNDARIES, "[1.0, nan]"
+    ),
+    "boundaries a number": piecewise(1, [0.1, 0.2], ValueError, BOUNDARIES, "1"),
+    "values a number": piecewise([], 0.1, ValueError, VALUES, "0.1"),
+    "boundaries a table": piecewise([[1]], [0.1, 0.2], ValueError, BOUNDARIES, "[[1]]"),
+    "boundaries None": piecewise(None, [0.1], TypeError, BOUNDARIES, "None"),
+    "values strings": piecewise([1], ["a", "b"], TypeError, VALUES, "['a', 'b']"),
+    "values complex": piecewise([1], [1j, 2], TypeError, VALUES, "complex128"),
+    "values ragged": piecewise([1], RAGGED, TypeError, VALUES, str(RAGGED)),
+    **{
+        f"x, {label}": case(
+            lambda step=step: call(nc.train.piecewise_constant, step(), [1], [0.1, 0.2]),
+            error,
+            "`x`",
+            came,
+        )
+        for label, (step, error, came) in NO_STEPS.items()
+    },
+}
+
 CASES: dict[str, Case] = {
     f"{group}: {label}": chosen
     for group, table in {
@@ -1140,6 +1291,8 @@ CASES: dict[str, Case] = {
         "minimize": taking_loss(minimize, "`loss`") | taking_variables(minimize, "var_list"),
         "pair": pairs_refused(),
         "step": STEPS | steps_refused(),
+        "schedule": schedules_refused() | PIECEWISE,
+        "schedule at a step": schedules_refused_at_a_step(),
     }.items()
     for label, chosen in table.items()
 }
@@ -1148,10 +1301,6 @@ CASES: dict[str, Case] = {
 @pytest.mark.parametrize("label", CASES)
 def test_error(label: str) -> None:
     check(CASES[label])
-
-
-def fail() -> float:
-    raise RuntimeError("no rate today")
 
 
 @pytest.mark.parametrize("argument", ["learning_rate", "beta1", "beta2", "epsilon"])
