@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from numclip._checkpoint import load as load
+from numclip._checkpoint import save as save
 from numclip._clip import clip_by_average_norm as clip_by_average_norm
 from numclip._clip import clip_by_global_norm as clip_by_global_norm
 from numclip._clip import clip_by_norm as clip_by_norm
@@ -33,6 +35,8 @@ __all__ = [
     "get_num_threads",
     "global_norm",
     "gradients",
+    "load",
+    "save",
     "set_num_threads",
     "train",
     "trainable_variables",

@@ -21,6 +21,8 @@ PUBLIC = [
     "get_num_threads",
     "global_norm",
     "gradients",
+    "load",
+    "save",
     "set_num_threads",
     "train",
     "trainable_variables",

@@ -26,6 +26,7 @@ LEVELS = {
     "_variable": 10,
     "_norm": 11,
     "_clip": 11,
+    "_checkpoint": 11,
     "_gradient": 12,
     "train": 13,
     "__init__": 14,
