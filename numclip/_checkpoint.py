@@ -42,7 +42,7 @@ _STORED_AS = {
 class _Entry(NamedTuple):
     """What the manifest says of an array, or of an empty dict, which is no member of the file.
 
-    Keys are those from the outermost dict on, as names of members may be of several.
+    The keys, from the outermost dict on, tell apart what is joined to the same name.
     """
 
     keys: Keys
@@ -195,7 +195,7 @@ def _as_tensor(value: object, argument: str) -> Tensor:
         value.array if isinstance(value, Variable) else value,
         argument,
         lambda dtype: dtype.name in _STORED_AS,
-        f"{_array.INEXACT}, integers, bools or a dict of them",
+        f"{', '.join(_STORED_AS)}, or a dict",
     )
 
 

@@ -111,7 +111,6 @@ NUMBERS: list[tuple[Any, str, Any]] = [
     (nc.Variable(7), "int64", 7),
     (nc.Variable(np.float32([1, 2]), name="w"), "float32", [1.0, 2.0]),
     ([nc.Variable(1.0), nc.Variable(2.0)], "float64", [1.0, 2.0]),
-    (np.ma.array([1.0, 2.0]), "float64", [1.0, 2.0]),
 ]
 
 
@@ -236,7 +235,6 @@ def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
 
 # -- Errors of saving: each leaves the old file, and nothing beside it.
 
-array = np.zeros(2)
 REFUSED: dict[str, tuple[Any, str, str]] = {
     "no dict": ([1.0], "`mapping` must be a dict", "[1.0]"),
     "None": ({"a": {"b/c": None}}, "`mapping['a']['b/c']`", "None"),
@@ -250,7 +248,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "large integer": ({"a": 2**64}, "`mapping['a']`", str(2**64)),
     "ragged list": ({"a": [[1], [1, 2]]}, "`mapping['a']`", "[[1], [1, 2]]"),
     "list with a dict": ({"a": [{}]}, "`mapping['a']`", "[{}]"),
-    "IndexedSlices": ({"a": nc.IndexedSlices(array, array)}, "`mapping['a']`", "IndexedSlices"),
+    "IndexedSlices": ({"a": nc.IndexedSlices([1.0], [2], (3,))}, "`mapping['a']`", "IndexedSlices"),
     "integer key": ({"a": {1: 1.0}}, "`mapping['a'][1]` must have a string as key", "int 1"),
     "None as key": ({None: 1.0}, "`mapping[None]`", "None"),
     "key of an empty dict": ({b"a": {}}, "`mapping[b'a']`", "b'a'"),
@@ -263,9 +261,11 @@ def unchanged(tmp_path: Path) -> Iterator[Path]:
     """Return a file that the test must leave as it is, alone in its directory."""
     path = tmp_path / "model.npz"
     nc.save(path, {"version": 1})
-    before = (path.read_bytes(), path.stat())
+    before, numbers = path.stat(), path.read_bytes()
     yield path
-    assert (path.read_bytes(), path.stat()) == before
+    after = path.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert path.read_bytes() == numbers
     assert os.listdir(tmp_path) == [path.name]
 
 
@@ -315,9 +315,10 @@ def test_a_directory_in_place_of_a_file(unchanged: Path) -> None:
                 function(name)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_what_must_not_be_written(unchanged: Path) -> None:
     unchanged.chmod(0o400)
+    if os.access(unchanged, os.W_OK):
+        pytest.skip("this user may write everywhere")
     with pytest.raises(PermissionError):
         nc.save(unchanged, {"x": 1})
     unchanged.parent.chmod(0o500)

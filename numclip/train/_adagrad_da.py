@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Unpack
 
 from numclip._kernels.rules import rule_of
 from numclip.train._checks import check_step, not_negative, positive
-from numclip.train._clipping import ClippingOptions, Hyperparameter
+from numclip.train._clipping import ClippingOptions
+from numclip.train._hyperparameter import Hyperparameter
 from numclip.train._optimizer import Optimizer
 from numclip.train._proximal import shrunk
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from numclip import _array
-
-Hyperparameter: TypeAlias = "float | Callable[[], float]"
+from numclip.train._hyperparameter import Hyperparameter
 
 
 class ClippingOptions(TypedDict, total=False):

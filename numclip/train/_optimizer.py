@@ -17,7 +17,8 @@ from numclip._cuda_libraries import may_be_cuda
 from numclip._variable import Variable
 from numclip.train import _host
 from numclip.train._checks import check_step
-from numclip.train._clipping import Clipping, Hyperparameter, Limits
+from numclip.train._clipping import Clipping, Limits
+from numclip.train._hyperparameter import Hyperparameter, read_hyperparameter
 from numclip.train._slots import Slots
 from numclip.train._step_result import StepResult
 from numclip.train._updates import (
@@ -291,7 +292,9 @@ class Optimizer(ABC):
         limits = self._clipping.read()
         places = self._updates(pairs, limits)
         step_counter = None if global_step is None else check_step(global_step)
-        now = {name: _read(each, name) for name, each in self._hyperparameters.items()}
+        now = {
+            name: read_hyperparameter(each, name) for name, each in self._hyperparameters.items()
+        }
         with compile_cuda.LAUNCHES if may_be_cuda(pairs[0][1].array) else nullcontext():
             return self._take_step(pairs, places, limits, now, step_counter)
 
@@ -534,8 +537,3 @@ def _check_like(value: Any, like: Any, argument: str) -> None:
             f"`{argument}` must be of dtype {like.dtype} and shape {like.shape},"
             f" got {_array.describe(array)}"
         )
-
-
-def _read(value: Hyperparameter, argument: str) -> float:
-    """Return a hyperparameter as it is now: what a callable returns, or the number itself."""
-    return _array.as_scalar(value() if callable(value) else value, argument)

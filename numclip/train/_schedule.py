@@ -10,7 +10,7 @@ import numpy as np
 
 from numclip import _array
 from numclip._variable import Variable
-from numclip.train._optimizer import Hyperparameter, read_hyperparameter
+from numclip.train._hyperparameter import Hyperparameter, read_hyperparameter
 
 
 def scheduled(
