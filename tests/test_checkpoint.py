@@ -420,13 +420,16 @@ def save(version):
 
 random.seed(0)
 save(0)
+start = time.perf_counter()
+save(0)
+duration = time.perf_counter() - start
 for child in range(1, 25):
     process = os.fork()
     if not process:
         version = child * 1_000_000
         while True:
             save(version := version + 1)
-    time.sleep(random.uniform(0, 0.05))
+    time.sleep(random.uniform(0, 5 * duration))
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
     found = nc.load(sys.argv[1])
@@ -436,10 +439,10 @@ for child in range(1, 25):
     run = subprocess.run(
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
     )
-    # Most have come to save something before they were killed.
     children = [int(line) for line in run.stdout.split()]
     assert len(children) == 24
-    assert len(set(children)) > 12
+    # Some came to save something before they were killed.
+    assert len(set(children)) > 2
 
 
 def test_threads_that_save_to_one_path(path: Path) -> None:
