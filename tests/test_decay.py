@@ -286,7 +286,9 @@ def test_while_a_gradient_is_being_computed(
 
 @but_piecewise
 @pytest.mark.parametrize(
-    "kind", [np.float32, np.array, nc.Variable, lambda rate: lambda: rate], ids=str
+    "kind",
+    [np.float32, np.array, nc.Variable, lambda rate: lambda: rate],
+    ids=["float32", "array", "Variable", "callable"],
 )
 def test_learning_rates_of_any_kind(
     function: Callable[..., Any], arguments: tuple[Any, ...], kind: Callable[[float], Any]

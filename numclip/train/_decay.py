@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from numclip import _array
-from numclip.train._optimizer import Hyperparameter
+from numclip.train._hyperparameter import Hyperparameter
 from numclip.train._schedule import as_duration, as_generator, as_numbers, at_step, scheduled
 
 
@@ -68,7 +68,7 @@ def exponential_decay(
     >>> rate = nc.train.exponential_decay(0.5, step, decay_steps=1, decay_rate=0.5)
     >>> optimizer = nc.train.GradientDescentOptimizer(rate)
     >>> for _ in range(2):
-    ...     optimizer.apply_gradients([(np.array([1.0]), x)], global_step=step)
+    ...     result = optimizer.apply_gradients([(np.array([1.0]), x)], global_step=step)
     >>> x.value, rate()
     (array([0.25]), 0.125)
     """
