@@ -26,7 +26,8 @@ def _adadelta(hyperparameters: Any, number: Any, gradient: Any, slots: Any) -> A
     epsilon = kind(hyperparameters.epsilon)
     squares, squared_updates = slots
     squares = squares * rho + gradient * gradient * one_minus_rho
-    update = math.sqrt(squared_updates + epsilon) / math.sqrt(squares + epsilon) * gradient
+    update_root = kind(math.sqrt(squared_updates + epsilon))
+    update = update_root / kind(math.sqrt(squares + epsilon)) * gradient
     squared_updates = squared_updates * rho + update * update * one_minus_rho
     return number - update * kind(hyperparameters.learning_rate), (squares, squared_updates)
 

@@ -19,9 +19,10 @@ class _Adagrad(NamedTuple):
 
 @rule_of(_Adagrad, slots=1)
 def _adagrad(hyperparameters: Any, number: Any, gradient: Any, slots: Any) -> Any:
-    rate = type(number)(hyperparameters.learning_rate)
+    kind = type(number)
     accumulated = slots[0] + gradient * gradient
-    return number - gradient * rate / math.sqrt(accumulated), (accumulated,)
+    step = gradient * kind(hyperparameters.learning_rate) / kind(math.sqrt(accumulated))
+    return number - step, (accumulated,)
 
 
 class AdagradOptimizer(Optimizer):

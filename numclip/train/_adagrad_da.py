@@ -27,7 +27,7 @@ def _adagrad_da(hyperparameters: Any, number: Any, gradient: Any, slots: Any) ->
     rate, step = kind(hyperparameters.learning_rate), kind(hyperparameters.step)
     l1, l2 = kind(hyperparameters.l1), kind(hyperparameters.l2)
     total, squares = slots[0] + gradient, slots[1] + gradient * gradient
-    scale = l2 * step * rate + math.sqrt(squares)
+    scale = l2 * step * rate + kind(math.sqrt(squares))
     return -shrunk(total, l1 * step) * rate / scale, (total, squares)
 
 

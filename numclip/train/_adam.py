@@ -26,7 +26,9 @@ def adam(hyperparameters: Any, number: Any, gradient: Any, slots: Any) -> Any:
     m, v = slots
     m += (gradient - m) * kind(hyperparameters.one_minus_beta1)
     v += (gradient * gradient - v) * kind(hyperparameters.one_minus_beta2)
-    step = m * kind(hyperparameters.step_size) / (math.sqrt(v) + kind(hyperparameters.epsilon))
+    step = (
+        m * kind(hyperparameters.step_size) / (kind(math.sqrt(v)) + kind(hyperparameters.epsilon))
+    )
     return number - step, (m, v)
 
 
@@ -48,7 +50,9 @@ def adam_rows(hyperparameters: Any, number: Any, gradient: Any, slots: Any) -> A
     v = v * kind(hyperparameters.beta2) + gradient * gradient * kind(
         hyperparameters.one_minus_beta2
     )
-    step = kind(hyperparameters.step_size) * m / (math.sqrt(v) + kind(hyperparameters.epsilon))
+    step = (
+        kind(hyperparameters.step_size) * m / (kind(math.sqrt(v)) + kind(hyperparameters.epsilon))
+    )
     return number - step, (m, v)
 
 

@@ -63,7 +63,8 @@ def _ftrl(hyperparameters: Any, number: Any, gradient: Any, slots: Any) -> Any:
 def _ftrl_root(hyperparameters: Any, number: Any, gradient: Any, slots: Any) -> Any:
     squares, linear = slots
     new_squares = squares + gradient * gradient
-    raised, new_raised = math.sqrt(squares), math.sqrt(new_squares)
+    kind = type(number)
+    raised, new_raised = kind(math.sqrt(squares)), kind(math.sqrt(new_squares))
     new, linear = _follow(hyperparameters, number, gradient, linear, raised, new_raised)
     return new, (new_squares, linear)
 
@@ -115,7 +116,8 @@ class FtrlOptimizer(Optimizer):
     -----
     Slots are "accum" and "linear", zeros at first. Of IndexedSlices, duplicates summed, only the
     rows that occur are updated, and only they shrink. A gradient that is NaN or infinite makes its
-    own elements NaN.
+    own elements NaN. With a `learning_rate_power` other than -0.5 the last bits are those of the
+    platform's power function; all else has the same bits everywhere.
 
     References
     ----------

@@ -12,7 +12,8 @@ from numclip._compile import rule
 def shrunk(value: Any, threshold: Any) -> Any:
     """Move a value toward zero, and not beyond; NaN stays NaN."""
     rest = abs(value) - threshold
-    return math.copysign(type(value)(0) if rest < 0 else rest, value)
+    kind = type(value)
+    return kind(math.copysign(kind(0) if rest < 0 else rest, value))
 
 
 @rule

@@ -25,7 +25,7 @@ def _proximal_adagrad(hyperparameters: Any, number: Any, gradient: Any, slots: A
     kind = type(number)
     l1, l2 = kind(hyperparameters.l1), kind(hyperparameters.l2)
     accumulated = slots[0] + gradient * gradient
-    rate = kind(hyperparameters.learning_rate) / math.sqrt(accumulated)
+    rate = kind(hyperparameters.learning_rate) / kind(math.sqrt(accumulated))
     return proximal(number - gradient * rate, rate, l1, l2), (accumulated,)
 
 

@@ -30,7 +30,7 @@ class _CenteredRMSProp(NamedTuple):
 @rule
 def _next_momentum(hyperparameters: Any, momentum: Any, gradient: Any, variance: Any) -> Any:
     kind = type(gradient)
-    root = math.sqrt(variance + kind(hyperparameters.epsilon))
+    root = kind(math.sqrt(variance + kind(hyperparameters.epsilon)))
     rate = kind(hyperparameters.learning_rate)
     return momentum * kind(hyperparameters.momentum) + gradient * rate / root
 

@@ -87,6 +87,21 @@ class Tensor:
     def __mul__(self, other: Any) -> Tensor:
         return Tensor(self.numbers * other)
 
+    def __sub__(self, other: Tensor) -> Tensor:
+        return Tensor(self.numbers - other.numbers)
+
+    def __abs__(self) -> Tensor:
+        return Tensor(abs(self.numbers))
+
+    def __lt__(self, other: float) -> Tensor:
+        return Tensor(self.numbers < other)
+
+    def __bool__(self) -> bool:
+        return bool(self.numbers)
+
+    def max(self) -> Tensor:
+        return Tensor(self.numbers.max())
+
 
 Tensor.__module__ = "torch"
 
@@ -175,6 +190,21 @@ class ndarray:
 
     def __mul__(self, other: Any) -> ndarray:
         return ndarray(self.numbers * other)
+
+    def __sub__(self, other: ndarray) -> ndarray:
+        return ndarray(self.numbers - other.numbers)
+
+    def __abs__(self) -> ndarray:
+        return ndarray(abs(self.numbers))
+
+    def __lt__(self, other: float) -> ndarray:
+        return ndarray(self.numbers < other)
+
+    def __bool__(self) -> bool:
+        return bool(self.numbers)
+
+    def max(self) -> ndarray:
+        return ndarray(self.numbers.max())
 
 
 ndarray.__module__ = "cupy"

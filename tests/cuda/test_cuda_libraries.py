@@ -1,7 +1,10 @@
 """Results come from the library that the arguments came from, and are the host's bits."""
 
+import doctest
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import libraries
@@ -70,6 +73,22 @@ def test_optimizer(wrap: Callable[..., Any], make: Any) -> None:
     assert type(device.value) is wrap
     assert device.value.numbers.tobytes() == host.value.tobytes()
     assert all(type(slot.value) is wrap for slot in optimizer.variables())
+
+
+def test_readme(wrap: Callable[..., Any]) -> None:
+    """Its examples work unchanged with arrays of a GPU, which `np.array` here gives."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    examples = [each.source for each in doctest.DocTestParser().get_examples(text)]
+    assert examples[0] == "import numpy as np\n"
+    names: dict[str, Any] = {"np": SimpleNamespace(array=lambda x: wrap(np.array(x)))}
+    for source in examples[1:]:
+        exec(source, names)
+    assert type(names["norm"]) is wrap
+    assert names["norm"].numbers == 5.0
+    assert names["clipped"][0].numbers.round(12).tolist() == [0.6, 0.0]
+    assert names["clipped"][2].values.numbers.round(12).tolist() == [[0.0, 0.8]]
+    assert type(names["weights"].value) is wrap
+    assert names["weights"].value.numbers.round(3).tolist() == [3.0, 4.0]
 
 
 def test_foreign_array() -> None:

@@ -1,0 +1,169 @@
+"""Optimizers give the host's bits on a device, with every way to clip."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from arrays import FLOATING, Array, dtype_named, normal
+from devices import on_device, on_host
+from optimizers import OPTIMIZERS
+
+import numclip as nc
+
+
+def assert_same(found: Any, expected: Array) -> None:
+    found = on_host(found)
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    assert found.tobytes() == expected.tobytes()
+
+
+CLIPPING: dict[str, dict[str, Any]] = {
+    "no clipping": {},
+    "clipvalue": {"clipvalue": 0.25},
+    "clipnorm": {"clipnorm": 0.75},
+    "global_clipnorm": {"global_clipnorm": 1.5},
+}
+RARE_CLIPPING: dict[str, dict[str, Any]] = {
+    "not over the limit": {"global_clipnorm": 1e6},
+    "in steps": {"global_clipnorm": 1e-300},
+    "each in steps": {"clipnorm": 1e-300},
+    "finite": {"nonfinite": "skip", "clipvalue": 0.5},
+}
+CASES = [
+    pytest.param(make, options, dtype, id=f"{name}, {label}, {dtype}")
+    for name, make in OPTIMIZERS.items()
+    for label, options in CLIPPING.items()
+    for dtype in (FLOATING if name in ("gradient descent", "Adam") else ("float32", "float64"))
+] + [
+    pytest.param(OPTIMIZERS[name], options, dtype, id=f"{name}, {label}, {dtype}")
+    for name in ("gradient descent", "Adam")
+    for label, options in RARE_CLIPPING.items()
+    for dtype in ("float32", "float64")
+]
+
+
+def indices_of(gradient: Array) -> Array:
+    """Return indices of which some occur more than once, and some do not."""
+    return np.random.default_rng(0).integers(0, len(gradient), len(gradient))
+
+
+@pytest.mark.parametrize(("make", "options", "dtype"), CASES)
+def test_steps(make: Any, options: dict[str, Any], dtype: str) -> None:
+    shapes = ((9, 4), (131,), (), (0,), (3, 5))
+    starts = [normal(dtype_named(dtype), *shape) for shape in shapes]
+    # A variable and a gradient of other strides, and one that is not first at 16 bytes.
+    starts[4] = normal(dtype_named(dtype), 5, 3).T
+    gradients = [normal(dtype_named(dtype), *shape) for shape in shapes]
+    gradients[1] = normal(dtype_named(dtype), 262)[::2]
+    constraints = [None, (-0.5, 0.5), None, None, (0.0, np.inf)]
+    found: list[Any] = []
+    expected: list[Any] = []
+    for place, results in ((on_device, found), (np.asarray, expected)):
+        variables = [
+            nc.Variable(place(start.copy(order="K")), constraint=constraint)
+            for start, constraint in zip(starts, constraints, strict=True)
+        ]
+        optimizer = make(**options)
+        pairs = [(place(g), v) for g, v in zip(gradients, variables, strict=True)]
+        indices = place(indices_of(gradients[0]))
+        sparse = nc.IndexedSlices(place(gradients[0]), indices)
+        empty = nc.IndexedSlices(place(gradients[0][:0]), place(np.arange(0)))
+        for step in (pairs, [(sparse, variables[0]), *pairs[1:]], [(empty, variables[0])]):
+            result = optimizer.apply_gradients(step)
+            norm = result.global_norm
+            results += [] if norm is None else [norm if place is on_device else np.array(norm)]
+        results += [v.value for v in variables]
+        results += [slot.value for v in variables for slot in slots_of(optimizer, v)]
+    assert len(found) == len(expected)
+    for device, host in zip(found, expected, strict=True):
+        assert_same(device, host)
+
+
+def slots_of(optimizer: Any, variable: nc.Variable) -> list[nc.Variable]:
+    return [optimizer.get_slot(variable, name) for name in optimizer.get_slot_names()]
+
+
+@pytest.mark.parametrize("options", CLIPPING.values(), ids=CLIPPING)
+def test_a_step_that_is_skipped(options: dict[str, Any]) -> None:
+    variables = [nc.Variable(on_device(np.ones(3))), nc.Variable(on_device(np.ones((2, 2))))]
+    step = nc.Variable(0)
+    optimizer = nc.train.AdamOptimizer(0.1, **options, nonfinite="skip")
+    bad = [on_device(np.ones(3)), on_device(np.array([[1.0, np.nan], [0.0, 1.0]]))]
+    result = optimizer.apply_gradients(zip(bad, variables, strict=True), step)
+    assert result.skipped
+    assert step.value == 0
+    assert all(np.all(on_host(variable.value) == 1.0) for variable in variables)
+    assert optimizer.variables() == []
+    good = [on_device(np.ones(3)), on_device(np.ones((2, 2)))]
+    assert not optimizer.apply_gradients(zip(good, variables, strict=True), step).skipped
+    assert step.value == 1
+    assert all(np.all(on_host(variable.value) < 1.0) for variable in variables)
+
+
+def test_the_first_gradient_that_is_not_finite_is_named() -> None:
+    variables = [nc.Variable(on_device(np.ones(3)), name=name) for name in "ab"]
+    optimizer = nc.train.MomentumOptimizer(0.1, 0.9, nonfinite="raise")
+    gradients = [on_device(np.ones(3)), on_device(np.array([0.0, np.inf, 0.0]))]
+    with pytest.raises(FloatingPointError, match=r"`grads_and_vars\[1\]\[0\]` must be finite.*'b'"):
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    assert all(np.all(on_host(variable.value) == 1.0) for variable in variables)
+    assert optimizer.variables() == []
+
+
+def test_a_norm_of_variables_in_two_places_is_refused() -> None:
+    variables = [nc.Variable(np.ones(3)), nc.Variable(on_device(np.ones(3)))]
+    gradients = [np.ones(3), on_device(np.ones(3))]
+    optimizer = nc.train.MomentumOptimizer(0.1, 0.9, global_clipnorm=1.0)
+    with pytest.raises(ValueError, match=r"`grads_and_vars\[1\]\[0\]` must be where"):
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    assert np.all(variables[0].value == 1.0)
+    assert np.all(on_host(variables[1].value) == 1.0)
+
+
+def test_a_constraint_that_is_a_function() -> None:
+    variable = nc.Variable(on_device(np.ones(3)), constraint=lambda x: on_device(on_host(x) * 0))
+    nc.train.GradientDescentOptimizer(0.1).apply_gradients([(on_device(np.ones(3)), variable)])
+    assert_same(variable.value, np.zeros(3))
+
+
+def test_a_state_goes_from_a_device_to_the_host_and_back() -> None:
+    variables = [nc.Variable(place(np.ones(4)), name="x") for place in (on_device, np.asarray)]
+    optimizers = [nc.train.AdamOptimizer(0.1) for _ in variables]
+    for gradient in normal(np.dtype(np.float64), 5, 4):
+        optimizers[0].apply_gradients([(on_device(gradient), variables[0])])
+        optimizers[1].load_state_dict(optimizers[0].state_dict())
+        variables[1].value[...] = on_host(variables[0].value)
+        optimizers[1].apply_gradients([(gradient, variables[1])])
+        optimizers[0].apply_gradients([(on_device(gradient), variables[0])])
+        assert_same(variables[0].value, variables[1].value)
+        optimizers[0].load_state_dict(optimizers[1].state_dict())
+
+
+def test_a_variable_given_twice_is_updated_twice() -> None:
+    start, gradient = normal(np.dtype(np.float32), 20), normal(np.dtype(np.float32), 20)
+    host, device = nc.Variable(start.copy()), nc.Variable(on_device(start.copy()))
+    for variable, each in ((host, gradient), (device, on_device(gradient))):
+        optimizer = nc.train.AdamOptimizer(0.1)
+        optimizer.apply_gradients([(each, variable), (each, variable)])
+    assert_same(device.value, host.value)
+
+
+def test_a_gradient_that_shows_a_variable() -> None:
+    memory = normal(np.dtype(np.float32), 20)
+    found = []
+    for place in (on_device, np.asarray):
+        numbers = memory.copy()
+        variables = [nc.Variable(place(numbers[:10])), nc.Variable(place(numbers[10:]))]
+        gradients = [place(numbers[5:15]), place(numbers[:10])]
+        optimizer = nc.train.GradientDescentOptimizer(0.5)
+        optimizer.apply_gradients(list(zip(gradients, variables, strict=True)))
+        found.append(numbers)
+    assert found[0].tobytes() == found[1].tobytes()
+
+
+def test_assign() -> None:
+    variable = nc.Variable(on_device(np.zeros((2, 3), np.float32)))
+    variable.assign(np.arange(6.0).reshape(2, 3))
+    assert_same(variable.value, np.arange(6, dtype=np.float32).reshape(2, 3))
+    variable.assign(on_device(np.ones((3, 2), np.float32).T))
+    assert_same(variable.value, np.ones((2, 3), np.float32))
