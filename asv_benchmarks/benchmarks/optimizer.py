@@ -16,6 +16,32 @@ class DenseStep(Benchmark):
         self.run()
 
 
+class ClippedStep(Benchmark):
+    params = (
+        ("mlp", "tiny", "resnet-50", "32M"),
+        ("gradient_descent", "momentum", "adagrad", "adam"),
+        PEERS,
+    )
+    param_names = ("workload", "optimizer", "peer")
+
+    def setup(self, workload: str, optimizer: str, peer: str) -> None:
+        self.prepare(peer, f"clip_and_{optimizer}", workload)
+
+    def time_apply_gradients(self, workload: str, optimizer: str, peer: str) -> None:
+        self.run()
+
+
+class ClippedRowsStep(Benchmark):
+    params = (("gradient_descent", "adagrad"), PEERS)
+    param_names = ("optimizer", "peer")
+
+    def setup(self, optimizer: str, peer: str) -> None:
+        self.prepare(peer, f"clip_and_{optimizer}_rows", "rows-8k")
+
+    def time_apply_gradients(self, optimizer: str, peer: str) -> None:
+        self.run()
+
+
 class RowsStep(Benchmark):
     params = (("rows-1k", "rows-1M"), PEERS)
     param_names = ("workload", "peer")

@@ -88,11 +88,13 @@ WORKLOADS = {
         Workload("1M", "one 1M", ((1 << 20,),)),
         Workload("resnet-50", "ResNet-50", _resnet_50()),
         Workload("bert-base", "BERT-base", _bert_base()),
+        Workload("32M", "one 32M", ((1 << 25,),)),
         Workload("64M", "one 64M", ((1 << 26,),)),
         Workload("matrix", "4096 x 4096", ((4096, 4096),)),
         # Rows of a gradient, and the number of rows of the table they belong to.
         Workload("rows-1k", "1,024 rows of 64", ((1 << 10, 64), (1 << 10,))),
         Workload("rows-1M", "1,048,576 rows of 64", ((1 << 20, 64), (1 << 20,))),
+        Workload("rows-8k", "8,192 rows of 1,048,576 x 64", ((1 << 13, 64), (1 << 20,))),
     )
 }
 
@@ -111,8 +113,18 @@ def gradients(workload: Workload, dtype: str = "float32") -> list[Array]:
 def sparse_gradient(workload: Workload, dtype: str = "float32") -> list[Array]:
     """Return rows, and for each of them a row of the table, of which some occur repeatedly."""
     rows, (table_rows,) = workload.shapes
-    indices = np.random.default_rng(1).integers(0, table_rows, rows[0])
+    generator = np.random.default_rng(1)
+    indices = generator.integers(0, table_rows, rows[0])
+    if table_rows > rows[0]:
+        # A quarter of the rows occur before.
+        indices[3::4] = generator.permuted(indices[0::4])
     return [*gradients(workload._replace(shapes=(rows,)), dtype), indices]
+
+
+def table_rows_of(workload_arrays: list[Array]) -> int:
+    """Return how many rows the table has that a sparse gradient is of."""
+    values, indices = workload_arrays
+    return len(values) if len(values) > indices.max() else 1 << 20
 
 
 def arrays_of(workload: Workload, dtype: str = "float32") -> list[Array]:

@@ -86,7 +86,7 @@ def _exact(operation: str, workload: str, dtype: str, is_capped: bool) -> float:
     """Return the norm that a contender should find, NaN where it finds none."""
     chosen = WORKLOADS[workload]
     arrays = arrays_of(chosen.capped() if is_capped else chosen, dtype)
-    if operation == "coalesce":
+    if operation == "sums":
         return norm_of_summed_rows(*arrays)
     if operation in ("clip_rows", "clip_columns"):
         (matrix,) = arrays
@@ -102,7 +102,10 @@ def _exact_for(row: Row, is_capped: bool) -> float:
         return NORM
     if operation == "scale":
         return math.nan
-    kind = operation if operation in ("coalesce", "clip_rows", "clip_columns") else "norm"
+    if operation == "coalesce" or (operation.endswith("_rows") and operation != "clip_rows"):
+        kind = "sums"
+    else:
+        kind = operation if operation in ("clip_rows", "clip_columns") else "norm"
     return _exact(kind, row.workload, row.dtype, is_capped)
 
 

@@ -46,6 +46,8 @@ INTO = "Out of place, numclip with `out`"
 DTYPES = "Other dtypes, in place"
 SLICES = "The norms of slices: clip_by_norm with axes"
 COALESCE = "Sparse rows that share an index, summed"
+STEPS = "Clip by the global norm, and step"
+ROW_STEPS = "The same with a sparse gradient"
 START = "From the start of a process to the first clipped gradient"
 MACHINE = "Against the limit of the machine"
 
@@ -60,6 +62,17 @@ SECTIONS = {
     DTYPES: "Over the limit. NumPy's dot product of halves gives no norm at these sizes: left out.",
     SLICES: "Half of the slices are over the limit.",
     COALESCE: "SciPy: from coordinates to rows (`coo_array.tocsr`), which sums duplicates.",
+    STEPS: (
+        "numclip's `global_clipnorm`; `clip_grad_norm_(foreach=True)` and an optimizer that is"
+        " `fused=True`, for gradient descent `foreach=True`; `optax.chain` under `jax.jit`, which"
+        " reuses variables and slots; TensorFlow's `clip_by_global_norm` and `tf.compat.v1.train`;"
+        " Keras with `global_clipnorm`, its limit half of the norm."
+    ),
+    ROW_STEPS: (
+        "A quarter of the rows share an index with another. Duplicates are summed first, and the"
+        " norm of the sums is limited; PyTorch's `clip_grad_norm_` refuses sparse gradients, so"
+        " that their values are scaled by hand."
+    ),
     START: "A gradient of 1,000 float32; whatever a library caches on disk is there.",
     MACHINE: (
         "Loops of Numba on two threads that read as many bytes, or multiply them in place, in"
@@ -171,6 +184,51 @@ def _coalesce() -> list[Row]:
     ]
 
 
+# Workload: how many times faster than the fastest of the frameworks.
+_STEP_TARGETS = {"mlp": 2.5, "tiny": 10, "resnet-50": 1.2, "bert-base": 1.2, "32M": 1.2}
+_STEPPERS = ("gradient_descent", "momentum", "adagrad", "adam")
+
+
+def _title(optimizer: str) -> str:
+    return optimizer.replace("_", " ").capitalize()
+
+
+def _steps() -> list[Row]:
+    return [
+        Row(
+            STEPS,
+            workload,
+            (
+                *(
+                    Contender(peer, peer, f"clip_and_{optimizer}")
+                    for peer in ("numclip", "torch", "optax", "tensorflow")
+                ),
+                Contender("keras", "tensorflow", f"keras_clip_and_{optimizer}"),
+            ),
+            case=_title(optimizer),
+            targets=(Target(at_least, ("torch", "optax", "tensorflow", "keras")),),
+        )
+        for workload, at_least in _STEP_TARGETS.items()
+        for optimizer in _STEPPERS
+    ]
+
+
+def _row_steps() -> list[Row]:
+    return [
+        Row(
+            ROW_STEPS,
+            "rows-8k",
+            tuple(
+                Contender(peer, peer, f"clip_and_{optimizer}_rows")
+                for peer in ("numclip", "torch", "tensorflow")
+            ),
+            case=_title(optimizer),
+            targets=(Target(3, ("torch", "tensorflow")),),
+        )
+        for optimizer in ("gradient_descent", "adagrad")
+    ]
+
+
 def _start() -> list[Row]:
     peers = ("numclip", "numpy", "torch", "tensorflow", "optax")
     return [
@@ -212,6 +270,8 @@ ROWS = (
     *_dtypes(),
     *_slices(),
     *_coalesce(),
+    *_steps(),
+    *_row_steps(),
     *_start(),
     *_machine(),
 )

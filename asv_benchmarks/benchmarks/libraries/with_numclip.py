@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +14,7 @@ import numclip as nc
 from ..answers import quick_norm
 from ..copies import copied, copy_all
 from ..peers import Case
-from ..workloads import Array
+from ..workloads import Array, table_rows_of
 
 
 def clip_in_place(arrays: list[Array]) -> Case:
@@ -73,6 +76,61 @@ def coalesce(arrays: list[Array]) -> Case:
     values, indices = arrays
     slices = nc.IndexedSlices(values, indices, (len(values), *values.shape[1:]))
     return Case(lambda limit: slices.coalesce(), lambda result: quick_norm([result.values]))
+
+
+class _Limit:
+    """What a step is limited to, as the optimizer asks for it."""
+
+    value = math.inf
+
+    def __call__(self) -> float:
+        return self.value
+
+
+def _clipped_step(make: Callable[..., nc.train.Optimizer], pairs: list[Any]) -> Case:
+    limit = _Limit()
+    optimizer = make(global_clipnorm=limit)
+
+    def call(value: float) -> nc.train.StepResult:
+        limit.value = value
+        return optimizer.apply_gradients(pairs)
+
+    return Case(call, lambda result: float(result.global_norm))
+
+
+def _dense(arrays: list[Array]) -> list[Any]:
+    return [(array, nc.Variable(np.ones_like(array))) for array in arrays]
+
+
+def _rows(arrays: list[Array]) -> list[Any]:
+    values, indices = arrays
+    shape = (table_rows_of(arrays), *values.shape[1:])
+    variable = nc.Variable(np.ones(shape, values.dtype))
+    return [(nc.IndexedSlices(values, indices, shape), variable)]
+
+
+def clip_and_gradient_descent(arrays: list[Array]) -> Case:
+    return _clipped_step(partial(nc.train.GradientDescentOptimizer, 1e-3), _dense(arrays))
+
+
+def clip_and_momentum(arrays: list[Array]) -> Case:
+    return _clipped_step(partial(nc.train.MomentumOptimizer, 1e-3, 0.9), _dense(arrays))
+
+
+def clip_and_adagrad(arrays: list[Array]) -> Case:
+    return _clipped_step(partial(nc.train.AdagradOptimizer, 1e-3), _dense(arrays))
+
+
+def clip_and_adam(arrays: list[Array]) -> Case:
+    return _clipped_step(nc.train.AdamOptimizer, _dense(arrays))
+
+
+def clip_and_gradient_descent_rows(arrays: list[Array]) -> Case:
+    return _clipped_step(partial(nc.train.GradientDescentOptimizer, 1e-3), _rows(arrays))
+
+
+def clip_and_adagrad_rows(arrays: list[Array]) -> Case:
+    return _clipped_step(partial(nc.train.AdagradOptimizer, 1e-3), _rows(arrays))
 
 
 def _step(optimizer: nc.train.Optimizer, arrays: list[Array]) -> Case:

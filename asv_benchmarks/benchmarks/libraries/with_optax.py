@@ -60,6 +60,42 @@ def global_norm(arrays: list[Array]) -> Case:
     return Case(lambda limit: jax.block_until_ready(_global_norm(gradients)), float)
 
 
+def _clipped_step(optimizer: optax.GradientTransformation, arrays: list[Array]) -> Case:
+    """Clip and step in one jitted function, which reuses the memory of variables and slots."""
+    gradients = _on_jax(arrays)
+    variables = [jax.numpy.ones_like(gradient) for gradient in gradients]
+    states = (optax.EmptyState(), optimizer.init(variables))
+
+    def update(variables: Any, states: Any, gradients: Any, limit: Any) -> Any:
+        chain = optax.chain(optax.clip_by_global_norm(limit), optimizer)
+        updates, states = chain.update(gradients, states, variables)
+        return optax.apply_updates(variables, updates), states
+
+    compiled = jax.jit(update, donate_argnums=(0, 1))
+
+    def call(limit: float) -> None:
+        nonlocal variables, states
+        variables, states = jax.block_until_ready(compiled(variables, states, gradients, limit))
+
+    return Case(call, lambda result: float(_global_norm(gradients)))
+
+
+def clip_and_gradient_descent(arrays: list[Array]) -> Case:
+    return _clipped_step(optax.sgd(1e-3), arrays)
+
+
+def clip_and_momentum(arrays: list[Array]) -> Case:
+    return _clipped_step(optax.sgd(1e-3, momentum=0.9), arrays)
+
+
+def clip_and_adagrad(arrays: list[Array]) -> Case:
+    return _clipped_step(optax.adagrad(1e-3), arrays)
+
+
+def clip_and_adam(arrays: list[Array]) -> Case:
+    return _clipped_step(optax.adam(1e-3), arrays)
+
+
 def _step(optimizer: optax.GradientTransformation, arrays: list[Array]) -> Case:
     gradients = _on_jax(arrays)
     variables = [jax.numpy.ones_like(gradient) for gradient in gradients]

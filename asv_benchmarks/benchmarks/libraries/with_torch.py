@@ -11,7 +11,7 @@ import torch
 
 from ..answers import quick_norm
 from ..peers import THREADS, Case
-from ..workloads import Array
+from ..workloads import Array, table_rows_of
 
 torch.set_num_threads(THREADS)
 
@@ -84,6 +84,69 @@ def coalesce(arrays: list[Array]) -> Case:
     return Case(
         lambda limit: gradient.coalesce(), lambda result: quick_norm([result.values().numpy()])
     )
+
+
+def _clipped_step(optimizer: Callable[..., Any], arrays: list[Array], **options: Any) -> Case:
+    """Clip, which changes the gradients, then step: what PyTorch's users write."""
+    tensors = [_tensor(array) for array in arrays]
+    parameters = [torch.nn.Parameter(torch.ones_like(tensor)) for tensor in tensors]
+    for parameter, tensor in zip(parameters, tensors, strict=True):
+        parameter.grad = tensor
+    made = optimizer(parameters, lr=1e-3, **options)
+
+    def call(limit: float) -> torch.Tensor:
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
+        made.step()
+        return norm
+
+    def restore() -> None:
+        for tensor, array in zip(tensors, arrays, strict=True):
+            tensor.copy_(_view(array))
+
+    return Case(call, float, restore=restore, shrinks=True)
+
+
+def clip_and_gradient_descent(arrays: list[Array]) -> Case:
+    return _clipped_step(torch.optim.SGD, arrays, foreach=True)
+
+
+def clip_and_momentum(arrays: list[Array]) -> Case:
+    return _clipped_step(torch.optim.SGD, arrays, momentum=0.9, fused=True)
+
+
+def clip_and_adagrad(arrays: list[Array]) -> Case:
+    return _clipped_step(torch.optim.Adagrad, arrays, fused=True)
+
+
+def clip_and_adam(arrays: list[Array]) -> Case:
+    return _clipped_step(torch.optim.Adam, arrays, fused=True)
+
+
+def _clipped_rows_step(optimizer: Callable[..., Any], arrays: list[Array]) -> Case:
+    """Sum duplicates, clip the sums and step: `clip_grad_norm_` takes no sparse gradients."""
+    values, indices = (_tensor(array) for array in arrays)
+    shape = (table_rows_of(arrays), *values.shape[1:])
+    parameter = torch.nn.Parameter(torch.ones(shape))
+    made = optimizer([parameter], lr=1e-3)
+
+    def call(limit: float) -> torch.Tensor:
+        gradient = torch.sparse_coo_tensor(indices[None], values, shape, check_invariants=False)
+        gradient = gradient.coalesce()
+        norm = torch.linalg.vector_norm(gradient.values())
+        gradient.values().mul_(torch.clamp(limit / (norm + 1e-6), max=1.0))
+        parameter.grad = gradient
+        made.step()
+        return norm
+
+    return Case(call, float)
+
+
+def clip_and_gradient_descent_rows(arrays: list[Array]) -> Case:
+    return _clipped_rows_step(torch.optim.SGD, arrays)
+
+
+def clip_and_adagrad_rows(arrays: list[Array]) -> Case:
+    return _clipped_rows_step(torch.optim.Adagrad, arrays)
 
 
 def _step(optimizer: Callable[..., Any], gradients: Sequence[torch.Tensor]) -> Case:
