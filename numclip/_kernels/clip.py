@@ -75,21 +75,37 @@ def clip_factors(table, root, exponent, limit, roundings):
     return single, clip_factor(root, exponent, limit, slack, False)
 
 
-@kernel
-def clip_factors_of_rows(table, sums, limit, powers):
-    """Store the factors that bring each tensor, whose chunks' squares were summed, to the limit.
-
-    They are left in the columns of a wide table, their powers in an array of its own.
-    """
+@rule
+def _store_factors(table, row, factors, powers):
+    """Leave factors in the columns of a wide table, and their powers in an array of its own."""
     reals = table.view(np.float64)
+    reals[row, FACTOR], powers[row, 0] = factors[0]
+    reals[row, DOUBLE_FACTOR], powers[row, 1] = factors[1]
+
+
+@kernel
+def limit_all(table, sums, limit, powers):
+    """Store the factors that bring the common norm to the limit; the chunks' sums are known.
+
+    Returns the norm. A limit of infinity leaves factors of 1.
+    """
+    root, exponent = norm_of_sums(table, sums)
+    factors = clip_factors(table, root, exponent, limit, 0)
+    for row in range(table.shape[0]):
+        _store_factors(table, row, factors, powers)
+    return root, exponent
+
+
+@kernel
+def limit_each(table, sums, limit, powers):
+    """Store the factors that bring the norm of each tensor to the limit, as `limit_all`."""
     totals, exponents = sum_rows(table, sums)
     for row in range(table.shape[0]):
         root, exponent = add_squares(totals[row : row + 1], exponents[row : row + 1])
         slack = slack_of(table[row, SIZE], 1)
         single = clip_factor(root, exponent, limit, slack, True)
         double = clip_factor(root, exponent, limit, slack, False)
-        reals[row, FACTOR], powers[row, 0] = single
-        reals[row, DOUBLE_FACTOR], powers[row, 1] = double
+        _store_factors(table, row, (single, double), powers)
 
 
 @rule

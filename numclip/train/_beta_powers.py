@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ class BetaPowers:
     def step_size(self, rate: Any, beta1: Any, beta2: Any) -> Any:
         power1, power2 = self._now(beta1, beta2)
         one = type(rate)(1)
-        with np.errstate(all="ignore"):
+        # To silence warnings takes longer than all the rest.
+        is_usual = power1 < 1 and power2 < 1
+        with nullcontext() if is_usual else np.errstate(all="ignore"):
             return rate * np.sqrt(one - power2) / (one - power1)
 
     def advance(self, beta1: float, beta2: float) -> None:

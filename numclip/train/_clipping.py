@@ -62,9 +62,13 @@ class Clipping:
         for name, value in self._options.items():
             if not callable(value):
                 _read_limit(name, value)
+        self._constant = None if any(map(callable, self._options.values())) else self._read()
 
     def read(self) -> Limits:
         """Return the limits as they are now."""
+        return self._read() if self._constant is None else self._constant
+
+    def _read(self) -> Limits:
         value, norm, global_norm = [_read_limit(*option) for option in self._options.items()]
         return Limits(value, norm, global_norm, self._nonfinite)
 

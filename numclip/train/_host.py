@@ -13,9 +13,9 @@ from numpy.lib.array_utils import byte_bounds
 from numclip import _array, _headers, _threads
 from numclip._array import Array
 from numclip._kernels import table as kernels
-from numclip._kernels.clip import clip_factors, clip_factors_of_rows
+from numclip._kernels.clip import limit_all, limit_each
 from numclip._kernels.elementwise import Bounds, Copy, Scale, ScaleInSteps, map_chunks
-from numclip._kernels.norm import norm_of_sums, sum_chunks, sum_chunks_parallel
+from numclip._kernels.norm import sum_chunks, sum_chunks_parallel
 from numclip._kernels.update import (
     update_all_rows,
     update_all_rows_parallel,
@@ -37,28 +37,31 @@ _BOUNDS = slice(kernels.LOWEST, kernels.HIGHEST + 1)
 class Table:
     """Gradients, what they are multiplied by, and what they update, as kernels see it."""
 
-    def __init__(self, entries: Array, size: int, kept: Any) -> None:
+    def __init__(self, entries: Array, chunks: int, size: int, kept: Any) -> None:
         self.entries = entries
-        self.reals = entries.view(np.float64)
-        self.chunks = _number_chunks(entries)
+        self.chunks = chunks
         self._size = size
         self._kept = [kept]
-        self.reals[:, _FACTORS] = 1.0
+
+    @property
+    def _reals(self) -> Array:
+        return self.entries.view(np.float64)
 
     def clip(self, limits: Limits) -> Norm | None:
         """Store the factors that bring the gradients to the limits; return their norm, if asked."""
         if limits.norm is None and not limits.needs_norm:
             return None
         sums = self._sums()
-        norm = Norm(*norm_of_sums(self.entries, sums)) if limits.needs_norm else None
+        powers = np.empty((len(self.entries), 2), np.int64)
+        norm = None
+        if limits.needs_norm:
+            limit = math.inf if limits.global_norm is None else limits.global_norm
+            norm = Norm(*limit_all(self.entries, sums, limit, powers))
         if limits.norm is not None:
-            self._limit_each(limits.norm, sums)
-        elif limits.global_norm is not None and norm is not None:
-            single, double = clip_factors(self.entries, *norm, limits.global_norm, 0)
-            if single[1] == double[1] == 0:
-                self.reals[:, _FACTORS] = single[0], double[0]
-            else:
-                self._scale_apart(ScaleInSteps(*single, *double), slice(None))
+            limit_each(self.entries, sums, limits.norm, powers)
+        if powers.any():
+            for row in np.flatnonzero(powers.any(axis=1)).tolist():
+                self._scale_apart(row, *powers[row].tolist())
         return norm
 
     def _sums(self) -> Array:
@@ -70,34 +73,25 @@ class Table:
             _threads.in_parts(parts, sum_chunks_parallel, self.entries, self.chunks, sums)
         return sums
 
-    def _limit_each(self, limit: float, sums: Array) -> None:
-        powers = np.empty((len(self.entries), 2), np.int64)
-        clip_factors_of_rows(self.entries, sums, limit, powers)
-        for row in np.flatnonzero(powers.any(axis=1)):
-            factor, double_factor = self.reals[row, _FACTORS].tolist()
-            power, double_power = powers[row].tolist()
-            steps = ScaleInSteps(factor, power, double_factor, double_power)
-            self._scale_apart(steps, slice(row, row + 1))
-
-    def _scale_apart(self, operation: ScaleInSteps, rows: slice) -> None:
-        """Scale gradients in copies: only where limits are near the smallest number there is."""
-        entries = self.entries[rows]
+    def _scale_apart(self, row: int, power: int, double_power: int) -> None:
+        """Scale a gradient in a copy: only where limits are near the smallest number there is."""
+        single, double = self._reals[row, _FACTORS].tolist()
+        entries = self.entries[row : row + 1]
+        itemsize = kernels.ITEMSIZES[entries[0, kernels.KIND]]
+        copy = np.empty(entries[0, kernels.SIZE] * itemsize, np.uint8)
         apart = entries.copy()
-        sizes = entries[:, kernels.SIZE] * np.take(kernels.ITEMSIZES, entries[:, kernels.KIND])
-        copies = [np.empty(size, np.uint8) for size in sizes]
-        apart[:, kernels.TARGET] = [_address_of(copy) for copy in copies]
+        apart[0, kernels.TARGET] = _address_of(copy)
+        operation = ScaleInSteps(single, power, double, double_power)
         map_chunks(operation, apart, 0, _number_chunks(apart))
-        entries[:, kernels.SOURCE] = apart[:, kernels.TARGET]
-        self.reals[rows, _FACTORS] = 1.0
-        self._kept.append(copies)
+        entries[0, kernels.SOURCE] = _address_of(copy)
+        self._reals[row, _FACTORS] = 1.0
+        self._kept.append(copy)
 
     def rows(self, chosen: Sequence[int]) -> Table:
         """Return a table of some rows."""
         entries = self.entries[chosen]
-        factors = self.reals[chosen, _FACTORS]
-        table = Table(entries, int(entries[:, kernels.SIZE].sum()), self._kept)
-        table.reals[:, _FACTORS] = factors
-        return table
+        size = int(entries[:, kernels.SIZE].sum())
+        return Table(entries, _number_chunks(entries), size, self._kept)
 
     def update(self, step: Step, bounds: Array | None, in_order: bool = False) -> None:
         """Update each variable by its gradient, which is dense or of some rows.
@@ -133,7 +127,7 @@ class Table:
     def _operations(self, limits: Limits, bounds: Array | None) -> tuple[Any, Any]:
         """Return what clips the gradient, and what bounds the variable, by the rows' numbers."""
         if bounds is not None:
-            self.reals[:, _BOUNDS] = bounds
+            self._reals[:, _BOUNDS] = bounds
         bound = Copy() if bounds is None else Bounds(0.0, 0.0)
         if limits.value is not None:
             return Bounds(-limits.value, limits.value), bound
@@ -229,7 +223,7 @@ def plain_updates(gradients: tuple[Any, ...], plan: Plan) -> PlainUpdates | None
     )
     if chunks < 0:
         return None
-    return PlainUpdates(plan, Table(entries, size, (gradients, arrays)))
+    return PlainUpdates(plan, Table(entries, chunks, size, (gradients, arrays)))
 
 
 class CheckedUpdates:
@@ -334,7 +328,8 @@ def _table_of(updates: Sequence[Update]) -> Table:
         if update.rows is not None:
             row[kernels.ROWS] = _address_of(update.rows)
             row[kernels.WIDTH] = math.prod(update.variable.shape[1:])
-    return Table(entries, int(entries[:, kernels.SIZE].sum()), (flats, updates))
+    size = int(entries[:, kernels.SIZE].sum())
+    return Table(entries, _number_chunks(entries), size, (flats, updates))
 
 
 def protected(updates: Sequence[Update], slots_of: SlotsOf) -> list[Update]:
