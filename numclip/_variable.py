@@ -22,6 +22,9 @@ from numclip._slices import IndexedSlices
 Constraint: TypeAlias = Callable[[Any], Any] | tuple[float, float]
 
 
+UNBOUNDED = (-math.inf, math.inf)
+
+
 class Tape(Protocol):
     """What records the use of variables while a loss is computed."""
 
@@ -154,6 +157,11 @@ class Variable:
     def constraint(self) -> Constraint | None:
         """What optimizers keep the array to: a function, or a pair of bounds."""
         return self._constraint
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The constraint, if it is a pair of bounds."""
+        return None if callable(self._constraint) else self._constraint
 
     @property
     def value(self) -> Any:

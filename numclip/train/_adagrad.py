@@ -53,8 +53,9 @@ class AdagradOptimizer(Optimizer):
 
     Notes
     -----
-    The slot is "accumulator". Of IndexedSlices, duplicates summed, only the rows that occur are
-    updated. A gradient that is NaN or infinite makes its own elements NaN, and the slot's as it is.
+    The slot is "accumulator", `initial_accumulator_value` at first. Of IndexedSlices, duplicates
+    summed, only the rows that occur are updated. A gradient that is NaN or infinite makes its own
+    elements NaN, and the slot's as it is.
 
     References
     ----------

@@ -69,9 +69,10 @@ class AdagradDAOptimizer(Optimizer):
     Notes
     -----
     A variable's initial value has no part in it: the first step overwrites it, as in TensorFlow.
-    Slots are "gradient_accumulator", zeros at first, and "gradient_squared_accumulator". Of
-    IndexedSlices, duplicates summed, only the rows that occur are updated. A gradient that is NaN
-    or infinite makes its own elements NaN.
+    Slots are "gradient_accumulator", zeros at first, and "gradient_squared_accumulator", which
+    begins with `initial_gradient_squared_accumulator_value`. Of IndexedSlices, duplicates summed,
+    only the rows that occur are updated. A gradient that is NaN or infinite makes its own elements
+    NaN.
 
     References
     ----------

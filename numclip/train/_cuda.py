@@ -23,7 +23,7 @@ from numclip._cuda_tensors import (
 )
 from numclip._kernels import table as kernels
 from numclip._kernels.update import update_all_rows_cuda, update_cuda, update_rows_cuda
-from numclip._variable import Variable
+from numclip._variable import UNBOUNDED, Variable
 from numclip.train._clipping import Limits
 from numclip.train._updates import Step, Update
 
@@ -155,12 +155,7 @@ def _norm_of(tensors: CudaTensors, limits: Limits) -> tuple[CudaNorm, Limited | 
 
 
 def _set_bounds(entries: Any, variables: Sequence[Variable]) -> None:
-    bounds = [
-        (-np.inf, np.inf)
-        if variable.constraint is None or callable(variable.constraint)
-        else variable.constraint
-        for variable in variables
-    ]
+    bounds = [variable.bounds or UNBOUNDED for variable in variables]
     entries.view(np.float64)[:, _BOUNDS] = bounds
 
 

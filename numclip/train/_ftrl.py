@@ -114,10 +114,12 @@ class FtrlOptimizer(Optimizer):
 
     Notes
     -----
-    Slots are "accum" and "linear", zeros at first. Of IndexedSlices, duplicates summed, only the
-    rows that occur are updated, and only they shrink. A gradient that is NaN or infinite makes its
-    own elements NaN. With a `learning_rate_power` other than -0.5 the last bits are those of the
-    platform's power function; all else has the same bits everywhere.
+    Slots are "accum", which begins with `initial_accumulator_value`, and "linear", zeros. What a
+    variable holds at first is not in them: a first gradient of zero makes its element zero. Of
+    IndexedSlices, duplicates summed, only the rows that occur are updated, and only they shrink. A
+    gradient that is NaN or infinite makes its own elements NaN. With a `learning_rate_power` other
+    than -0.5 the last bits are those of the platform's power function; all else has the same bits
+    everywhere.
 
     References
     ----------

@@ -23,7 +23,7 @@ from numclip._kernels.update import (
     update_chunks_parallel,
 )
 from numclip._tensors import Norm
-from numclip._variable import Variable
+from numclip._variable import UNBOUNDED, Variable
 from numclip.train._clipping import Limits
 from numclip.train._updates import Step, Update
 
@@ -184,10 +184,13 @@ def _addresses_of(variables: Sequence[Variable], slots_of: SlotsOf, count: int) 
 
 
 def _bounds_of(variables: Sequence[Variable]) -> Array | None:
-    if all([variable.constraint is None for variable in variables]):
-        return None
-    unbounded = (-np.inf, np.inf)
-    return np.array([variable.constraint or unbounded for variable in variables], float)
+    """Return the lowest and the highest number of each variable, None if all have no bounds."""
+    bounds = [variable.bounds for variable in variables]
+    return (
+        None
+        if all(each is None for each in bounds)
+        else np.array([each or UNBOUNDED for each in bounds])
+    )
 
 
 class PlainUpdates:

@@ -485,15 +485,16 @@ class Optimizer(ABC):
         ----------
         state : dict
             Of an optimizer of the same class. What it has for variables that were not updated yet
-            is taken up when they first are.
+            is taken up when they first are; slots that it does not have are dropped.
 
         Raises
         ------
         TypeError
             If an entry is not of the dtype of its variable, or something is no array.
         ValueError
-            If the state is of another optimizer, lacks something or has something else, or if an
-            entry is not of the shape of its variable; one of a variable that was not updated yet
+            If the state is of another optimizer, lacks something or has something else, if what is
+            kept for all variables is of another dtype, or if an entry is not of the shape of its
+            variable; one of a variable that was not updated yet
             is found at its first update. Nothing is changed then.
 
         References

@@ -62,8 +62,9 @@ class ProximalAdagradOptimizer(Optimizer):
 
     Notes
     -----
-    The slot is "accumulator". Of IndexedSlices, duplicates summed, only the rows that occur are
-    updated. A gradient that is NaN or infinite makes its own elements NaN.
+    The slot is "accumulator", `initial_accumulator_value` at first. Of IndexedSlices, duplicates
+    summed, only the rows that occur are updated. A gradient that is NaN or infinite makes its own
+    elements NaN.
 
     References
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,12 +39,14 @@ class StepResult:
     def scale(self) -> float:
         """What gradients were multiplied by, before it was rounded down; 1 without a global limit.
 
-        A norm on a CUDA device is waited for.
+        NaN where the norm is NaN or infinite. A norm on a CUDA device is waited for.
         """
         if self.limit is None:
             return 1.0
         norm = float(self.global_norm)
-        return self.limit / norm if norm > self.limit or norm != norm else 1.0
+        if not math.isfinite(norm):
+            return math.nan
+        return self.limit / norm if norm > self.limit else 1.0
 
     def __repr__(self) -> str:
         norm = None if self.global_norm is None else float(self.global_norm)

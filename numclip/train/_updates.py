@@ -144,7 +144,6 @@ def check_variable(variable: Variable, argument: str) -> None:
 def _check_pair(gradient: Any, variable: Variable, position: int, sums_duplicates: bool) -> Update:
     check_variable(variable, f"grads_and_vars[{position}][1]")
     argument = f"grads_and_vars[{position}][0]"
-    where = f" for {variable!r}"
     on_device = cuda_array(variable.array, f"grads_and_vars[{position}][1]")
     if isinstance(gradient, IndexedSlices):
         return _check_slices(gradient, variable, position, sums_duplicates)
@@ -153,10 +152,12 @@ def _check_pair(gradient: Any, variable: Variable, position: int, sums_duplicate
     array = _array.as_tensor(gradient, argument)
     _check_place(array, variable, on_device, argument)
     if not _array.same_dtype(array.dtype, variable.dtype):
-        raise TypeError(f"`{argument}` must be of dtype {variable.dtype}, got {array.dtype}{where}")
+        raise TypeError(
+            f"`{argument}` must be of dtype {variable.dtype}, got {array.dtype} for {variable!r}"
+        )
     if array.shape != variable.shape:
         raise ValueError(
-            f"`{argument}` must be of shape {variable.shape}, got {array.shape}{where}"
+            f"`{argument}` must be of shape {variable.shape}, got {array.shape} for {variable!r}"
         )
     return Update(array, None, variable, position)
 
@@ -165,21 +166,20 @@ def _check_slices(
     gradient: IndexedSlices, variable: Variable, position: int, sums_duplicates: bool
 ) -> Update:
     argument = f"grads_and_vars[{position}][0]"
-    where = f" for {variable!r}"
     if not _array.same_dtype(gradient.dtype, variable.dtype):
         raise TypeError(
-            f"`{argument}` must be of dtype {variable.dtype}, got {gradient.dtype}{where}"
+            f"`{argument}` must be of dtype {variable.dtype}, got {gradient.dtype} for {variable!r}"
         )
     if not variable.shape:
-        raise ValueError(f"`{argument}` must be dense, as it is{where}")
+        raise ValueError(f"`{argument}` must be dense, as it is for {variable!r}")
     if gradient.shape is not None and gradient.shape != variable.shape:
         raise ValueError(
-            f"`{argument}` must be of shape {variable.shape}, got {gradient.shape}{where}"
+            f"`{argument}` must be of shape {variable.shape}, got {gradient.shape} for {variable!r}"
         )
     if callable(variable.constraint):
         raise TypeError(
             f"`{argument}` must be dense, got IndexedSlices: a constraint that is a function"
-            f" takes all rows{where}"
+            f" takes all rows for {variable!r}"
         )
     gradient = gradient._replace(dense_shape=variable.shape)
     values, indices = check_slices(gradient, argument)
