@@ -19,11 +19,41 @@ from .samples import FLOATING, Scale, normal
 _TABLE_ROWS = 40
 
 
-def _optimizers() -> dict[str, Callable[[], Any]]:
-    return {
-        "gradient descent": lambda: nc.train.GradientDescentOptimizer(0.1),
-        "Adam": lambda: nc.train.AdamOptimizer(0.1, epsilon=1e-4),
-    }
+# Without the power of FTRL, whose last bits are the platform's.
+_OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gradient descent": ("GradientDescentOptimizer", {}),
+    "momentum": ("MomentumOptimizer", {"momentum": 0.9}),
+    "Nesterov": ("MomentumOptimizer", {"momentum": 0.9, "use_nesterov": True}),
+    "Adagrad": ("AdagradOptimizer", {}),
+    "Adadelta": ("AdadeltaOptimizer", {"epsilon": 1e-4}),
+    "Adam": ("AdamOptimizer", {"epsilon": 1e-4}),
+    "AdamW": ("AdamWOptimizer", {"epsilon": 1e-4}),
+    "RMSProp": ("RMSPropOptimizer", {"momentum": 0.5}),
+    "centered RMSProp": ("RMSPropOptimizer", {"centered": True}),
+    "FTRL": ("FtrlOptimizer", {"l1_regularization_strength": 0.01}),
+    "proximal gradient descent": (
+        "ProximalGradientDescentOptimizer",
+        {"l1_regularization_strength": 0.01},
+    ),
+    "proximal Adagrad": ("ProximalAdagradOptimizer", {"l1_regularization_strength": 0.01}),
+    "dual averaging": ("AdagradDAOptimizer", {"global_step": np.array(2)}),
+}
+_CLIPPING: dict[str, dict[str, float]] = {
+    "": {},
+    ", clipvalue": {"clipvalue": 0.5},
+    ", clipnorm": {"clipnorm": 1.0},
+    ", global_clipnorm": {"global_clipnorm": 1.0},
+}
+# All ways to clip are those of one loop.
+_CLIPPED = ("gradient descent", "Adam")
+
+
+def _optimizers() -> Iterator[tuple[str, Callable[[], Any]]]:
+    for name, (kind, options) in _OPTIMIZERS.items():
+        for label, clipping in _CLIPPING.items():
+            if not clipping or name in _CLIPPED:
+                make = partial(getattr(nc.train, kind), learning_rate=0.1, **options, **clipping)
+                yield name + label, make
 
 
 def _dense(place: Place, dtype: Dtype, shapes: list[Shape], seed: int) -> list[Any]:
@@ -70,7 +100,7 @@ def checks(library: Library, scale: Scale) -> Iterator[Check]:
         if reason:
             yield unavailable(dtype, reason)
             continue
-        for name, make in _optimizers().items():
+        for name, make in _optimizers():
             for is_sparse in (False, True):
                 build = partial(_train, make, dtype, scale, is_sparse)
                 kind = "sparse" if is_sparse else "dense"

@@ -42,14 +42,11 @@ def _numclip(originals: Sequence[Any], limit: float, case: str) -> Case:
     if case != STEP:
         return Case(clip, refill)
     variables = [nc.Variable(gradient.clone()) for gradient in originals]
-    optimizer = nc.train.AdamOptimizer(1e-3)
-
-    def step() -> Any:
-        norm = clip()
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return norm
-
-    return Case(step, refill)
+    optimizer = nc.train.AdamOptimizer(1e-3, global_clipnorm=limit)
+    return Case(
+        lambda: optimizer.apply_gradients(zip(gradients, variables, strict=True)).global_norm,
+        refill,
+    )
 
 
 def _torch(originals: Sequence[Any], limit: float, case: str) -> Case:
