@@ -44,14 +44,15 @@ _CLIPPING: dict[str, dict[str, float]] = {
     ", clipnorm": {"clipnorm": 1.0},
     ", global_clipnorm": {"global_clipnorm": 1.0},
 }
-# All ways to clip are those of one loop.
-_CLIPPED = ("gradient descent", "Adam")
+# All ways to clip, and all dtypes, are those of one loop.
+_EXAMPLES = ("gradient descent", "Adam")
+_DTYPES_OF_RULES = ("float32", "float64")
 
 
 def _optimizers() -> Iterator[tuple[str, Callable[[], Any]]]:
     for name, (kind, options) in _OPTIMIZERS.items():
         for label, clipping in _CLIPPING.items():
-            if not clipping or name in _CLIPPED:
+            if not clipping or name in _EXAMPLES:
                 make = partial(getattr(nc.train, kind), learning_rate=0.1, **options, **clipping)
                 yield name + label, make
 
@@ -101,6 +102,8 @@ def checks(library: Library, scale: Scale) -> Iterator[Check]:
             yield unavailable(dtype, reason)
             continue
         for name, make in _optimizers():
+            if dtype not in _DTYPES_OF_RULES and not name.startswith(_EXAMPLES):
+                continue
             for is_sparse in (False, True):
                 build = partial(_train, make, dtype, scale, is_sparse)
                 kind = "sparse" if is_sparse else "dense"

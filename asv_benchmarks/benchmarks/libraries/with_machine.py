@@ -46,6 +46,21 @@ def _multiply_in_parts(numbers, factor, parts):  # type: ignore[no-untyped-def]
         _multiply(numbers[begin:end], factor)
 
 
+@njit(nogil=True, cache=True)
+def _add_to_each(first, second, third, numbers):  # type: ignore[no-untyped-def]
+    for i in range(numbers.size):
+        first[i] += numbers[i]
+        second[i] += numbers[i]
+        third[i] += numbers[i]
+
+
+@njit(parallel=True, cache=True)
+def _add_to_each_in_parts(first, second, third, numbers, parts):  # type: ignore[no-untyped-def]
+    for part in prange(parts):
+        begin, end = numbers.size * part // parts, numbers.size * (part + 1) // parts
+        _add_to_each(first[begin:end], second[begin:end], third[begin:end], numbers[begin:end])
+
+
 def norm(arrays: list[Array]) -> Case:
     return Case(lambda limit: nc.global_norm(arrays), float)
 
@@ -73,3 +88,21 @@ def plain_read_modify_write(arrays: list[Array]) -> Case:
         lambda result: math.nan,
         restore=lambda: copy_all(arrays, [numbers]),
     )
+
+
+def clip_and_adam(arrays: list[Array]) -> Case:
+    pairs = [(array, nc.Variable(np.ones_like(array))) for array in arrays]
+    optimizer = nc.train.AdamOptimizer(global_clipnorm=_FACTOR)
+    return Case(lambda limit: optimizer.apply_gradients(pairs), lambda result: math.nan)
+
+
+def plain_step(arrays: list[Array]) -> Case:
+    """Read a gradient, then read it again and read and write a variable and two slots."""
+    (gradient,) = arrays
+    held = [np.ones_like(gradient) for _ in range(3)]
+
+    def call(limit: float) -> None:
+        _read_in_parts(gradient, THREADS)
+        _add_to_each_in_parts(*held, gradient, THREADS)
+
+    return Case(call, lambda result: math.nan)
