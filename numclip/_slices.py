@@ -108,9 +108,7 @@ class IndexedSlices(NamedTuple):
         values, indices = check_slices(self, "self")
         if isinstance(values, CudaArray):
             return _coalesced(self, values, indices)
-        numbers, distinct = number_rows(_int64(indices))
-        summed = np.empty((distinct.size, *values.shape[1:]), values.dtype.newbyteorder("="))
-        _add_duplicates(values, numbers, np.arange(distinct.size), summed)
+        summed, distinct = sum_duplicates(values, indices)
         return IndexedSlices(
             summed.astype(values.dtype, copy=False),
             distinct.astype(indices.dtype, copy=False),
@@ -355,6 +353,14 @@ def check_slices(slices: IndexedSlices, argument: str) -> tuple[Any, Any]:
     if isinstance(indices, np.ndarray) and indices.size:
         _check_range(int(indices.min()), int(indices.max()), shape, argument)
     return values, indices
+
+
+def sum_duplicates(values: Array, indices: Array) -> tuple[Array, Array]:
+    """Return checked rows of which those that share an index are summed, and the indices."""
+    numbers, distinct = number_rows(_int64(indices))
+    summed = np.empty((distinct.size, *values.shape[1:]), values.dtype.newbyteorder("="))
+    _add_duplicates(values, numbers, np.arange(distinct.size), summed)
+    return summed, distinct
 
 
 def check_groups(indices: CudaArray, shape: tuple[int, ...] | None, argument: str) -> Groups:

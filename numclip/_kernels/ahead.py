@@ -57,3 +57,14 @@ def read_ahead(typing_context: Any, numbers: Any, first: Any) -> Any:
         generate_read_ahead(builder, pointer, 0)
 
     return types.void(numbers, first), _for_each_line(generate)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch_line(typing_context: Any, numbers: Any, first: Any) -> Any:
+    """Have the cache line loaded that a number lies on, be it there or not."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        generate_prefetch(builder, builder.gep(arguments[0], [arguments[1]]))
+        return context.get_dummy_value()
+
+    return types.void(numbers, first), generate

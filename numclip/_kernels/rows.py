@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from numclip._compile import kernel, parallel_kernel, prange, rule
+from numclip._compile import kernel, parallel_kernel, pointer_to, prange, rule
 from numclip._compile_cuda import cuda, cuda_kernel
 from numclip._kernels.half import narrow, widen
 from numclip._kernels.memory import numbers_at
@@ -62,22 +62,24 @@ def add_rows(values, occurrences, starts, rows, out, first, last):
     """Sum these groups of rows of `values` in float64, and store each, rounded, in `out`."""
     width = values.shape[1]
     sums = np.empty(width)
+    # Slices of the arrays would be counted: 8,192 rows of 64 took 215 us in place of 150.
+    numbers, results = pointer_to(values), pointer_to(out)
     for group in range(first, last):
-        target = out[rows[group]]
+        target = rows[group] * width
         begin, end = starts[group], starts[group + 1]
-        summand = values[occurrences[begin]]
+        source = occurrences[begin] * width
         if end == begin + 1:
             for column in range(width):
-                target[column] = summand[column]
+                results[target + column] = numbers[source + column]
             continue
         for column in range(width):
-            sums[column] = widen(summand[column])
+            sums[column] = widen(numbers[source + column])
         for position in range(begin + 1, end):
-            summand = values[occurrences[position]]
+            source = occurrences[position] * width
             for column in range(width):
-                sums[column] += np.float64(widen(summand[column]))
+                sums[column] += np.float64(widen(numbers[source + column]))
         for column in range(width):
-            target[column] = narrow(sums[column], target[column])
+            results[target + column] = narrow(sums[column], results[target + column])
 
 
 @parallel_kernel

@@ -5,6 +5,7 @@ has. Numba unrolls the loops over them, which here are written for it as recursi
 """
 
 from numclip._compile import overload
+from numclip._kernels.ahead import prefetch_line
 from numclip._kernels.half import narrow, widen
 from numclip._kernels.memory import load_4, store_4
 
@@ -18,6 +19,22 @@ def _load_slots(slots, i):
     if len(slots) == 0:
         return lambda slots, i: ()
     return lambda slots, i: (slots[0][i], *load_slots(slots[1:], i))
+
+
+def prefetch_slots(slots, i):
+    """Have loaded what lies near a number of each slot, for `store_slots` soon."""
+
+
+@overload(prefetch_slots)
+def _prefetch_slots(slots, i):
+    if len(slots) == 0:
+        return lambda slots, i: None
+
+    def prefetch(slots, i):
+        prefetch_line(slots[0], i)
+        prefetch_slots(slots[1:], i)
+
+    return prefetch
 
 
 def store_slots(slots, i, numbers):

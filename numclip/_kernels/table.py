@@ -275,6 +275,17 @@ def fill_updates(table, gradients, variables, slots, layout, descriptors):
 
 
 @kernel
+def number_chunks(table):
+    """Store which chunk of all is the first of each row; return how many there are, and numbers."""
+    chunks, numbers = 0, 0
+    for row in range(table.shape[0]):
+        table[row, FIRST_CHUNK] = chunks
+        chunks += chunks_of(table[row, SIZE])
+        numbers += table[row, SIZE]
+    return chunks, numbers
+
+
+@kernel
 def kinds_of(table):
     """Return a bit for each kind that a table has."""
     kinds = 0

@@ -17,6 +17,7 @@ from numclip._compile import (
     subkernel,
 )
 from numclip._compile_cuda import cuda, cuda_function, cuda_kernel
+from numclip._kernels.ahead import prefetch_line
 from numclip._kernels.clip import DOUBLE, DOUBLE_POWER, SINGLE, SINGLE_POWER, STATE
 from numclip._kernels.elementwise import MAP_THREADS, Bounds, Clip, Copy, Scale
 from numclip._kernels.memory import load_4, numbers_at, store_4, table_at
@@ -26,6 +27,7 @@ from numclip._kernels.slots import (
     lane_of_slots,
     load_slots,
     load_slots_4,
+    prefetch_slots,
     store_slots,
     store_slots_4,
 )
@@ -53,6 +55,10 @@ from numclip._kernels.table import (
 # Chunks that are walked forward at once, while the tensors are walked backward: after a norm was
 # taken, the end of the gradients is still in the cache.
 _PIECE = 64
+
+# Rows lie anywhere in memory: they are asked for so many rows before they are updated, and up to so
+# many numbers of each.
+_ROWS_AHEAD, _MOST_AHEAD, _LINE = 8, 256, 16
 
 _INT64, _FLOAT64 = np.int64(0), np.float64(0)
 
@@ -91,12 +97,23 @@ def _update_numbers(hyperparameters, clip, bound, numbers, gradient, slots, shif
 
 
 @subkernel
+def _prefetch_row(numbers, slots, first, width):
+    """Have the beginning of a row loaded; the processor itself goes on with what follows."""
+    for i in range(first, first + min(width, _MOST_AHEAD), _LINE):
+        prefetch_line(numbers, i)
+        prefetch_slots(slots, i)
+
+
+@subkernel
 def _update_some_rows(
     hyperparameters, clip, bound, numbers, gradient, slots, rows, width, first, last
 ):
     while first < last:
         position = first // width
         stop = min(last, (position + 1) * width)
+        following = position + _ROWS_AHEAD
+        if following * width < last:
+            _prefetch_row(numbers, slots, rows[following] * width, width)
         shift = (rows[position] - position) * width
         _update_numbers(hyperparameters, clip, bound, numbers, gradient, slots, shift, first, stop)
         first = stop

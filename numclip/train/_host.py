@@ -82,16 +82,19 @@ class Table:
         apart = entries.copy()
         apart[0, kernels.TARGET] = _address_of(copy)
         operation = ScaleInSteps(single, power, double, double_power)
-        map_chunks(operation, apart, 0, _number_chunks(apart))
+        chunks, _ = kernels.number_chunks(apart)
+        map_chunks(operation, apart, 0, chunks)
         entries[0, kernels.SOURCE] = _address_of(copy)
         self._reals[row, _FACTORS] = 1.0
         self._kept.append(copy)
 
     def rows(self, chosen: Sequence[int]) -> Table:
-        """Return a table of some rows."""
+        """Return a table of some rows, or this one if those are all."""
+        if len(chosen) == len(self.entries):
+            return self
         entries = self.entries[chosen]
-        size = int(entries[:, kernels.SIZE].sum())
-        return Table(entries, _number_chunks(entries), size, self._kept)
+        chunks, size = kernels.number_chunks(entries)
+        return Table(entries, chunks, size, self._kept)
 
     def update(self, step: Step, bounds: Array | None, in_order: bool = False) -> None:
         """Update each variable by its gradient, which is dense or of some rows.
@@ -132,12 +135,6 @@ class Table:
         if limits.value is not None:
             return Bounds(-limits.value, limits.value), bound
         return Scale(1.0, 1.0) if limits.clips else Copy(), bound
-
-
-def _number_chunks(entries: Array) -> int:
-    chunks = kernels.chunks_of(entries[:, kernels.SIZE])
-    entries[:, kernels.FIRST_CHUNK] = np.cumsum(chunks) - chunks
-    return int(chunks.sum())
 
 
 def _compute_type(kind: int) -> type[np.floating[Any]]:
@@ -331,8 +328,8 @@ def _table_of(updates: Sequence[Update]) -> Table:
         if update.rows is not None:
             row[kernels.ROWS] = _address_of(update.rows)
             row[kernels.WIDTH] = math.prod(update.variable.shape[1:])
-    size = int(entries[:, kernels.SIZE].sum())
-    return Table(entries, _number_chunks(entries), size, (flats, updates))
+    chunks, size = kernels.number_chunks(entries)
+    return Table(entries, chunks, size, (flats, updates))
 
 
 def protected(updates: Sequence[Update], slots_of: SlotsOf) -> list[Update]:

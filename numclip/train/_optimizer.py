@@ -371,6 +371,8 @@ class Optimizer(ABC):
         gradients, variables = zip(*pairs, strict=True)
         plan = self._plan
         if plan is None or plan.variables != variables:
+            if any([type(gradient) is not np.ndarray for gradient in gradients]):
+                return None
             plan = _host.plan_for(variables, self._slots.of, len(self._slot_names))
         return None if plan is None else _host.plain_updates(gradients, plan)
 

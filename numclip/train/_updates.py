@@ -10,7 +10,7 @@ import numpy as np
 from numclip import _array
 from numclip._cuda_array import CudaArray
 from numclip._cuda_libraries import cuda_array
-from numclip._slices import IndexedSlices, check_groups, check_slices
+from numclip._slices import IndexedSlices, check_groups, check_slices, sum_duplicates
 from numclip._variable import Variable
 from numclip.train._clipping import Limits
 
@@ -189,7 +189,7 @@ def _check_slices(
         groups = check_groups(indices, variable.shape, argument)
         return Update(values, groups, variable, position)
     if sums_duplicates:
-        values, indices = check_slices(gradient.coalesce(), argument)
+        values, indices = sum_duplicates(values, indices)
     return Update(values, np.ascontiguousarray(indices, np.int64), variable, position)
 
 
