@@ -75,13 +75,18 @@ class Variable:
         The array itself, which is wrapped and not copied, so that updates change the caller's
         array; a number or a nested list becomes a new array. Floating, complex or integer.
     trainable : bool
-        Whether gradients are taken for it where none are asked for by name.
+        Whether optimizers update it, and gradients are taken for it where none are asked for by
+        name. It may be changed at any time; a variable that is not trainable costs nothing.
     name : str, optional
         What error messages and slots call it.
     constraint : callable or pair of numbers, optional
         What an optimizer does with the array after each step. A function is called with the new
         numbers and returns those to keep, which only dense gradients allow; a pair bounds each
         number that was updated, as `numclip.clip_by_value` would, while it is written.
+    update_mask : array of bool, optional
+        Which elements optimizers update, of the array's shape; or which of its rows, of the length
+        of its first axis. The others keep their bits, in the slots too, and their gradient has no
+        part in a norm. It is copied.
 
     Attributes
     ----------
@@ -95,7 +100,8 @@ class Variable:
     TypeError
         If `initial_value` is not numbers.
     ValueError
-        If `initial_value` is a read-only array, or if a lower bound is above the upper one or NaN.
+        If `initial_value` is a read-only array, if a lower bound is above the upper one or NaN, or
+        if `update_mask` is of another shape.
 
     Notes
     -----
@@ -122,7 +128,7 @@ class Variable:
     array([3., 4.])
     """
 
-    __slots__ = ("__weakref__", "_constraint", "_dtype", "array", "name", "trainable")
+    __slots__ = ("__weakref__", "_constraint", "_dtype", "_mask", "array", "name", "trainable")
 
     # Above that of autograd's boxes (100), so that `array * variable` is left to __rmul__.
     __array_priority__ = 1000.0
@@ -134,6 +140,7 @@ class Variable:
         name: str | None = None,
         *,
         constraint: Constraint | None = None,
+        update_mask: Any = None,
     ) -> None:
         if isinstance(initial_value, Variable):
             initial_value = np.array(initial_value)
@@ -150,8 +157,17 @@ class Variable:
         self.array: Any = _array.raw(array)
         self._dtype = array.dtype
         self._constraint = None if constraint is None else _checked_constraint(constraint, array)
+        self._mask = None if update_mask is None else _checked_mask(update_mask, array)
         self.trainable = trainable
         self.name = name
+
+    @property
+    def update_mask(self) -> Any:
+        """Which elements optimizers update, a boolean array of the variable's shape; None for all.
+
+        Of a variable on a CUDA device it is there, as bytes.
+        """
+        return self._mask
 
     @property
     def constraint(self) -> Constraint | None:
@@ -292,6 +308,21 @@ class Variable:
     def __repr__(self) -> str:
         name = "" if self.name is None else f"name={self.name!r}, "
         return f"Variable({name}shape={self.shape}, dtype={self.dtype})"
+
+
+def _checked_mask(update_mask: Any, array: _array.Tensor) -> Any:
+    mask = _array.as_array(update_mask, "update_mask", lambda dtype: dtype == np.bool_, "booleans")
+    shape = tuple(array.shape)
+    if mask.shape == shape[:1]:
+        mask = mask.reshape(mask.shape + (1,) * (len(shape) - 1))
+    elif mask.shape != shape:
+        raise ValueError(
+            f"`update_mask` must be of shape {shape} or of length {shape[:1]}, got {mask.shape}"
+        )
+    mask = np.array(np.broadcast_to(mask, shape), order="C")
+    if not isinstance(array, CudaArray):
+        return mask
+    return _cuda_memory.upload(mask.view(np.uint8), array)
 
 
 def _checked_constraint(constraint: Any, array: _array.Tensor) -> Constraint:

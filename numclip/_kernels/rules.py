@@ -7,7 +7,9 @@ factory, would be compiled anew in each process.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from numclip._compile import overload, pointer_at, rule, types
 from numclip._kernels.elementwise import mapped
@@ -15,6 +17,8 @@ from numclip._kernels.half import narrow, widen
 from numclip._kernels.memory import numbers_at
 from numclip._kernels.slots import narrow_slots, widen_slots
 from numclip._kernels.table import FIRST_SLOT, entry
+
+_BYTE = np.uint8(0)
 
 RULES = {}
 _SLOTS = {}
@@ -44,12 +48,42 @@ def _updated(hyperparameters, number, gradient, slots):
     return RULES.get(hyperparameters.instance_class)
 
 
+class Everything(NamedTuple):
+    """In place of a mask: all numbers are updated."""
+
+
+class MaskAt(NamedTuple):
+    """A mask in a GPU's memory, or none, at address 0."""
+
+    address: int
+    size: int
+
+
+def _is_updated(mask, place):
+    if isinstance(mask, Everything) or mask.address == 0:
+        return True
+    return numbers_at(mask.address, mask.size, _BYTE)[place] != 0
+
+
+@overload(_is_updated)
+def _overload_is_updated(mask, place):
+    if isinstance(mask, types.CPointer):
+        return lambda mask, place: mask[place] != 0
+    if mask.instance_class is Everything:
+        return lambda mask, place: True
+    return lambda mask, place: (
+        mask.address == 0 or numbers_at(mask.address, mask.size, _BYTE)[place] != 0
+    )
+
+
 @rule
-def step(hyperparameters, clip, bound, number, gradient, slots):
+def step(hyperparameters, clip, bound, mask, place, number, gradient, slots):
     """Return what is stored for a number and its slots, from what was."""
     new, new_slots = updated(
         hyperparameters, widen(number), widen(mapped(clip, gradient)), widen_slots(slots)
     )
+    if not _is_updated(mask, place):
+        return number, slots
     return mapped(bound, narrow(new, number)), narrow_slots(new_slots, slots)
 
 

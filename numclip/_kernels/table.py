@@ -14,10 +14,10 @@ CHUNK = 4096
 SOURCE, TARGET, SIZE, KIND, FIRST_CHUNK, COLUMNS = 0, 1, 2, 3, 4, 5
 
 # And those that a wide table has besides, for a GPU and for optimizers. A piece is a chunk of the
-# sums of chunks; a gradient by rows has the address of their indices, and a row's length. From
-# `FACTOR` on the columns hold float64.
-FIRST_PIECE, FIRST_SLOT, ROWS, WIDTH = 5, 6, 9, 10
-FACTOR, DOUBLE_FACTOR, LOWEST, HIGHEST, WIDE_COLUMNS = 11, 12, 13, 14, 16
+# sums of chunks; a gradient by rows has the address of their indices, and a row's length; a mask
+# has a byte for each number of a variable. From `FACTOR` on the columns hold float64.
+FIRST_PIECE, FIRST_SLOT, ROWS, WIDTH, MASK = 5, 6, 9, 10, 11
+FACTOR, DOUBLE_FACTOR, LOWEST, HIGHEST, WIDE_COLUMNS = 12, 13, 14, 15, 16
 
 FLOAT32, FLOAT64, FLOAT16, BFLOAT16 = 0, 1, 2, 3
 NONE_KIND = -1

@@ -22,7 +22,7 @@ from numclip._kernels.clip import DOUBLE, DOUBLE_POWER, SINGLE, SINGLE_POWER, ST
 from numclip._kernels.elementwise import MAP_THREADS, Bounds, Clip, Copy, Scale
 from numclip._kernels.memory import load_4, numbers_at, store_4, table_at
 from numclip._kernels.rows import heads_group, sum_of_group
-from numclip._kernels.rules import slots_at, step
+from numclip._kernels.rules import Everything, MaskAt, slots_at, step
 from numclip._kernels.slots import (
     lane_of_slots,
     load_slots,
@@ -40,6 +40,7 @@ from numclip._kernels.table import (
     HIGHEST,
     KIND,
     LOWEST,
+    MASK,
     ROWS,
     SIZE,
     SOURCE,
@@ -60,7 +61,7 @@ _PIECE = 64
 # many numbers of each.
 _ROWS_AHEAD, _MOST_AHEAD, _LINE = 8, 256, 16
 
-_INT64, _FLOAT64 = np.int64(0), np.float64(0)
+_INT64, _FLOAT64, _BYTE = np.int64(0), np.float64(0), np.uint8(0)
 
 
 def _clip_of_row(clip, numbers):
@@ -85,12 +86,32 @@ def _overload_bound_of_row(bound, numbers):
     return lambda bound, numbers: bound
 
 
+def _mask_of_row(mask, table, row):
+    """Return the mask of a row, where all rows have one."""
+
+
+@overload(_mask_of_row)
+def _overload_mask_of_row(mask, table, row):
+    if mask.instance_class is Everything:
+        return lambda mask, table, row: mask
+    return lambda mask, table, row: pointer_at(table[row, MASK], _BYTE)
+
+
 @subkernel
-def _update_numbers(hyperparameters, clip, bound, numbers, gradient, slots, shift, first, last):
+def _update_numbers(
+    hyperparameters, clip, bound, mask, numbers, gradient, slots, shift, first, last
+):
     for i in range(first, last):
         place = i + shift
         number, new_slots = step(
-            hyperparameters, clip, bound, numbers[place], gradient[i], load_slots(slots, place)
+            hyperparameters,
+            clip,
+            bound,
+            mask,
+            place,
+            numbers[place],
+            gradient[i],
+            load_slots(slots, place),
         )
         numbers[place] = number
         store_slots(slots, place, new_slots)
@@ -106,7 +127,7 @@ def _prefetch_row(numbers, slots, first, width):
 
 @subkernel
 def _update_some_rows(
-    hyperparameters, clip, bound, numbers, gradient, slots, rows, width, first, last
+    hyperparameters, clip, bound, mask, numbers, gradient, slots, rows, width, first, last
 ):
     while first < last:
         position = first // width
@@ -115,12 +136,14 @@ def _update_some_rows(
         if following * width < last:
             _prefetch_row(numbers, slots, rows[following] * width, width)
         shift = (rows[position] - position) * width
-        _update_numbers(hyperparameters, clip, bound, numbers, gradient, slots, shift, first, stop)
+        _update_numbers(
+            hyperparameters, clip, bound, mask, numbers, gradient, slots, shift, first, stop
+        )
         first = stop
 
 
 @kernel
-def update_chunks(hyperparameters, clip, bound, like, kind, table, first, last):
+def update_chunks(hyperparameters, clip, bound, mask, like, kind, table, first, last):
     """Update the variables of one kind by these chunks of the gradients, the last one first.
 
     Those of a gradient by rows are taken in order.
@@ -135,6 +158,7 @@ def update_chunks(hyperparameters, clip, bound, like, kind, table, first, last):
             slots = slots_at(hyperparameters, table, row, 0, like)
             clip_here = _clip_of_row(clip, reals[row])
             bound_here = _bound_of_row(bound, reals[row])
+            mask_here = _mask_of_row(mask, table, row)
             offset = table[row, FIRST_CHUNK]
             end = min((last - offset) * CHUNK, table[row, SIZE])
             begin = (start - offset) * CHUNK
@@ -145,6 +169,7 @@ def update_chunks(hyperparameters, clip, bound, like, kind, table, first, last):
                     hyperparameters,
                     clip_here,
                     bound_here,
+                    mask_here,
                     numbers,
                     gradient,
                     slots,
@@ -160,6 +185,7 @@ def update_chunks(hyperparameters, clip, bound, like, kind, table, first, last):
                     hyperparameters,
                     clip_here,
                     bound_here,
+                    mask_here,
                     numbers,
                     gradient,
                     slots,
@@ -173,14 +199,14 @@ def update_chunks(hyperparameters, clip, bound, like, kind, table, first, last):
 
 
 @parallel_kernel
-def update_chunks_parallel(hyperparameters, clip, bound, like, kind, table, chunks, parts):
+def update_chunks_parallel(hyperparameters, clip, bound, mask, like, kind, table, chunks, parts):
     for part in prange(parts):
         first, last = part * chunks // parts, (part + 1) * chunks // parts
-        update_chunks(hyperparameters, clip, bound, like, kind, table, first, last)
+        update_chunks(hyperparameters, clip, bound, mask, like, kind, table, first, last)
 
 
 @kernel
-def update_all_rows(hyperparameters, clip, bound, like, table, order, first, last):
+def update_all_rows(hyperparameters, clip, bound, mask, like, table, order, first, last):
     """Update these rows of a variable, those without a gradient by zero.
 
     The table is of this variable alone, `order` what sorts the indices of its gradient.
@@ -189,6 +215,7 @@ def update_all_rows(hyperparameters, clip, bound, like, table, order, first, las
     numbers, gradient = pointer_at(table[0, TARGET], like), pointer_at(table[0, SOURCE], like)
     slots = slots_at(hyperparameters, table, 0, 0, like)
     clip_here, bound_here = _clip_of_row(clip, reals), _bound_of_row(bound, reals)
+    mask_here = _mask_of_row(mask, table, 0)
     width = table[0, WIDTH]
     rows = array_at(table[0, ROWS], order.size, _INT64)
     zeros = np.zeros(width, array_at(table[0, SOURCE], width, like).dtype)
@@ -202,6 +229,7 @@ def update_all_rows(hyperparameters, clip, bound, like, table, order, first, las
                 hyperparameters,
                 clip_here,
                 bound_here,
+                mask_here,
                 numbers,
                 gradient,
                 slots,
@@ -215,6 +243,7 @@ def update_all_rows(hyperparameters, clip, bound, like, table, order, first, las
                 hyperparameters,
                 Copy(),
                 bound_here,
+                mask_here,
                 numbers,
                 pointer_to(zeros),
                 slots,
@@ -225,10 +254,10 @@ def update_all_rows(hyperparameters, clip, bound, like, table, order, first, las
 
 
 @parallel_kernel
-def update_all_rows_parallel(hyperparameters, clip, bound, like, table, order, rows, parts):
+def update_all_rows_parallel(hyperparameters, clip, bound, mask, like, table, order, rows, parts):
     for part in prange(parts):
         first, last = part * rows // parts, (part + 1) * rows // parts
-        update_all_rows(hyperparameters, clip, bound, like, table, order, first, last)
+        update_all_rows(hyperparameters, clip, bound, mask, like, table, order, first, last)
 
 
 @cuda_function
@@ -256,22 +285,37 @@ def _bound_at(table_address, rows, row):
 
 @cuda_function
 def _update_chunk_cuda(
-    hyperparameters, clip, bound, numbers, gradient, slots, first, last, in_vectors
+    hyperparameters, clip, bound, mask, numbers, gradient, slots, first, last, in_vectors
 ):
     if in_vectors:
         stop = first + (last - first) // 4 * 4
         for i in range(first + 4 * cuda.threadIdx.x, stop, 4 * cuda.blockDim.x):
             n, g, s = load_4(numbers, i), load_4(gradient, i), load_slots_4(slots, i)
-            a, a_slots = step(hyperparameters, clip, bound, n[0], g[0], lane_of_slots(s, 0))
-            b, b_slots = step(hyperparameters, clip, bound, n[1], g[1], lane_of_slots(s, 1))
-            c, c_slots = step(hyperparameters, clip, bound, n[2], g[2], lane_of_slots(s, 2))
-            d, d_slots = step(hyperparameters, clip, bound, n[3], g[3], lane_of_slots(s, 3))
+            a, a_slots = step(
+                hyperparameters, clip, bound, mask, i + 0, n[0], g[0], lane_of_slots(s, 0)
+            )
+            b, b_slots = step(
+                hyperparameters, clip, bound, mask, i + 1, n[1], g[1], lane_of_slots(s, 1)
+            )
+            c, c_slots = step(
+                hyperparameters, clip, bound, mask, i + 2, n[2], g[2], lane_of_slots(s, 2)
+            )
+            d, d_slots = step(
+                hyperparameters, clip, bound, mask, i + 3, n[3], g[3], lane_of_slots(s, 3)
+            )
             store_4(numbers, i, a, b, c, d)
             store_slots_4(slots, i, a_slots, b_slots, c_slots, d_slots)
         first = stop
     for i in range(first + cuda.threadIdx.x, last, cuda.blockDim.x):
         numbers[i], new_slots = step(
-            hyperparameters, clip, bound, numbers[i], gradient[i], load_slots(slots, i)
+            hyperparameters,
+            clip,
+            bound,
+            mask,
+            i,
+            numbers[i],
+            gradient[i],
+            load_slots(slots, i),
         )
         store_slots(slots, i, new_slots)
 
@@ -298,6 +342,7 @@ def update_cuda(
                 hyperparameters,
                 clip,
                 _bound_at(table_address, rows, row),
+                MaskAt(entry(table, row, MASK), size),
                 numbers_at(target, size, like),
                 numbers_at(source, size, like),
                 slots_at(hyperparameters, table, row, size, like),
@@ -332,6 +377,7 @@ def update_rows_cuda(
     gradient = numbers_at(entry(table, 0, SOURCE), size * width, like)
     slots = slots_at(hyperparameters, table, 0, rows * width, like)
     clip, bound = _clip_at(state_address, lowest, highest), _bound_at(table_address, 1, 0)
+    mask = MaskAt(entry(table, 0, MASK), rows * width)
     for i in range(cuda.grid(1), size * width, cuda.gridsize(1)):
         position, column = i // width, i % width
         if not heads_group(keys, position):
@@ -344,6 +390,8 @@ def update_rows_cuda(
                     hyperparameters,
                     clip,
                     bound,
+                    mask,
+                    place,
                     numbers[place],
                     gradient[occurrence],
                     load_slots(slots, place),
@@ -355,7 +403,14 @@ def update_rows_cuda(
         else:
             summed = sum_of_group(gradient, width, column, keys, order, position, size)
             numbers[place], new_slots = step(
-                hyperparameters, clip, bound, numbers[place], summed, load_slots(slots, place)
+                hyperparameters,
+                clip,
+                bound,
+                mask,
+                place,
+                numbers[place],
+                summed,
+                load_slots(slots, place),
             )
             store_slots(slots, place, new_slots)
 
@@ -393,12 +448,13 @@ def update_all_rows_cuda(
     gradient = numbers_at(entry(table, 0, SOURCE), size * width, like)
     slots = slots_at(hyperparameters, table, 0, rows * width, like)
     clip, bound = _clip_at(state_address, lowest, highest), _bound_at(table_address, 1, 0)
+    mask = MaskAt(entry(table, 0, MASK), rows * width)
     for i in range(cuda.grid(1), rows * width, cuda.gridsize(1)):
         position = places[i // width]
         summed = type(like)(0)
         if position >= 0:
             summed = sum_of_group(gradient, width, i % width, keys, order, position, size)
         numbers[i], new_slots = step(
-            hyperparameters, clip, bound, numbers[i], summed, load_slots(slots, i)
+            hyperparameters, clip, bound, mask, i, numbers[i], summed, load_slots(slots, i)
         )
         store_slots(slots, i, new_slots)

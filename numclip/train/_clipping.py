@@ -30,6 +30,11 @@ class Limits(NamedTuple):
         return self != (None, None, None, self.nonfinite)
 
     @property
+    def takes_norms(self) -> bool:
+        """Tell whether any norm has to be known, of each gradient or of all."""
+        return self.norm is not None or self.needs_norm
+
+    @property
     def needs_norm(self) -> bool:
         """Tell whether the norm of all gradients has to be known."""
         return self.global_norm is not None or self.nonfinite != "propagate"

@@ -25,9 +25,12 @@ from numclip._kernels import table as kernels
 from numclip._kernels.update import update_all_rows_cuda, update_cuda, update_rows_cuda
 from numclip._variable import UNBOUNDED, Variable
 from numclip.train._clipping import Limits
+from numclip.train._gradient_descent import _GradientDescent
 from numclip.train._updates import Step, Update
 
 _BOUNDS = slice(kernels.LOWEST, kernels.HIGHEST + 1)
+
+_COPIED = _GradientDescent(-1.0)
 
 SlotsOf = Callable[[Variable], Sequence[Variable] | None]
 
@@ -170,6 +173,8 @@ def plain_updates(pairs: Sequence[tuple[Any, Variable]], slots_of: SlotsOf) -> P
     gradients = [gradient for gradient, _ in pairs]
     variables = [variable for _, variable in pairs]
     arrays = [variable.array for variable in variables]
+    if any([variable.update_mask is not None for variable in variables]):
+        return None
     found, there = _cuda_libraries.columns(gradients), _cuda_libraries.columns(arrays)
     if (
         found is None
@@ -211,10 +216,11 @@ class CheckedUpdates:
         self._limited: Limited | None = None
 
     def clip(self, limits: Limits) -> CudaNorm | None:
-        if not limits.needs_norm and limits.norm is None:
+        if not limits.takes_norms:
             return None
         # A norm is that of the rows' sums, which for that are written once.
         self._updates = [_coalesced(update) for update in self._updates]
+        self._updates = [_without_masked(update) for update in self._updates]
         if not limits.needs_norm:
             return None
         norm, self._limited = _norm_of(_tensors_of(self._updates), limits)
@@ -255,6 +261,30 @@ def _coalesced(update: Update) -> Update:
     return update._replace(gradient=found[0], rows=groups_of(found[1]))
 
 
+def _without_masked(update: Update) -> Update:
+    """Return an update of which what the variable's mask holds still is zero, for a norm."""
+    mask = update.variable.update_mask
+    if mask is None:
+        return update
+    if update.rows is not None:
+        raise ValueError(
+            f"`grads_and_vars[{update.position}][0]` must be dense where a norm is limited and its"
+            f" variable is masked on a CUDA device, got IndexedSlices for {update.variable!r}"
+        )
+    gradient = _cuda_memory.in_c_order(update.gradient)
+    kept = _cuda_memory.full(gradient.shape, np.zeros((), gradient.dtype)[()], gradient)
+    entries = table_of([gradient], [kept])
+    entries[0, kernels.MASK] = mask.address
+    entries.view(np.float64)[0, _BOUNDS] = UNBOUNDED
+    table = TABLES.get(entries, gradient)
+    # What is not masked is subtracted from zero, times -1.
+    for kind in table.kinds:
+        place = (NUMBERS[kind], kind, table.address, table.rows, table.chunks)
+        clip = _Clip(0, *UNBOUNDED)
+        _cuda_memory.launch(update_cuda, gradient, table.chunks, _COPIED, *place, *clip)
+    return update._replace(gradient=kept)
+
+
 def _slots_on_device(update: Update, step: Step) -> list[CudaArray]:
     return [_on_device(slot) for slot in step.slots_of(update.variable)]
 
@@ -269,6 +299,8 @@ def _table_for(
     for row, update in zip(entries, updates, strict=True):
         slots = [slot.address for slot in _slots_on_device(update, step)]
         row[kernels.FIRST_SLOT : kernels.FIRST_SLOT + len(slots)] = slots
+        if update.variable.update_mask is not None:
+            row[kernels.MASK] = update.variable.update_mask.address
     _set_bounds(entries, [update.variable for update in updates])
     return entries
 

@@ -16,6 +16,7 @@ from numclip._kernels import table as kernels
 from numclip._kernels.clip import limit_all, limit_each
 from numclip._kernels.elementwise import Bounds, Copy, Scale, ScaleInSteps, map_chunks
 from numclip._kernels.norm import sum_chunks, sum_chunks_parallel
+from numclip._kernels.rules import Everything, MaskAt
 from numclip._kernels.update import (
     update_all_rows,
     update_all_rows_parallel,
@@ -49,7 +50,7 @@ class Table:
 
     def clip(self, limits: Limits) -> Norm | None:
         """Store the factors that bring the gradients to the limits; return their norm, if asked."""
-        if limits.norm is None and not limits.needs_norm:
+        if not limits.takes_norms:
             return None
         sums = self._sums()
         powers = np.empty((len(self.entries), 2), np.int64)
@@ -96,14 +97,16 @@ class Table:
         chunks, size = kernels.number_chunks(entries)
         return Table(entries, chunks, size, self._kept)
 
-    def update(self, step: Step, bounds: Array | None, in_order: bool = False) -> None:
+    def update(
+        self, step: Step, bounds: Array | None, is_masked: bool = False, in_order: bool = False
+    ) -> None:
         """Update each variable by its gradient, which is dense or of some rows.
 
-        Rows that occur more than once have to be taken in order.
+        All of them have masks, or none. Rows that occur more than once have to be taken in order.
         """
         kinds = kernels.kinds_of(self.entries)
         parts = 1 if in_order else _threads.parts_for(self._size)
-        operations = self._operations(step.limits, bounds)
+        operations = self._operations(step.limits, bounds, is_masked)
         for kind, like in _NUMBERS.items():
             if kinds >> kind & 1:
                 hyperparameters = step.hyperparameters(_compute_type(kind))
@@ -113,12 +116,14 @@ class Table:
                 else:
                     _threads.in_parts(parts, update_chunks_parallel, *arguments, self.chunks)
 
-    def update_all_rows(self, step: Step, bounds: Array | None, update: Update) -> None:
+    def update_all_rows(
+        self, step: Step, bounds: Array | None, is_masked: bool, update: Update
+    ) -> None:
         """Update the only variable of the table, rows without a gradient too."""
         rows, width = update.variable.shape[0], int(self.entries[0, kernels.WIDTH])
         kind = int(self.entries[0, kernels.KIND])
         hyperparameters = step.row_hyperparameters(_compute_type(kind))
-        operations = self._operations(step.limits, bounds)
+        operations = self._operations(step.limits, bounds, is_masked)
         arguments = (hyperparameters, *operations, _NUMBERS[kind], self.entries)
         order = np.argsort(update.rows)
         parts = max(1, min(_threads.parts_for(rows * width), rows))
@@ -127,14 +132,17 @@ class Table:
         else:
             _threads.in_parts(parts, update_all_rows_parallel, *arguments, order, rows)
 
-    def _operations(self, limits: Limits, bounds: Array | None) -> tuple[Any, Any]:
-        """Return what clips the gradient, and what bounds the variable, by the rows' numbers."""
+    def _operations(
+        self, limits: Limits, bounds: Array | None, is_masked: bool
+    ) -> tuple[Any, Any, Any]:
+        """Return what clips gradients, bounds variables, and masks them, by the rows' numbers."""
+        clip: Any = Scale(1.0, 1.0) if limits.clips else Copy()
+        if limits.value is not None:
+            clip = Bounds(-limits.value, limits.value)
         if bounds is not None:
             self._reals[:, _BOUNDS] = bounds
         bound = Copy() if bounds is None else Bounds(0.0, 0.0)
-        if limits.value is not None:
-            return Bounds(-limits.value, limits.value), bound
-        return Scale(1.0, 1.0) if limits.clips else Copy(), bound
+        return clip, bound, MaskAt(0, 0) if is_masked else Everything()
 
 
 def _compute_type(kind: int) -> type[np.floating[Any]]:
@@ -163,6 +171,8 @@ def plan_for(variables: tuple[Any, ...], slots_of: SlotsOf, count: int) -> Plan 
         return None
     for variable in variables:
         if type(variable.array) is not np.ndarray or callable(variable.constraint):
+            return None
+        if variable.update_mask is not None:
             return None
         if not _array.is_floating(variable.dtype):
             return None
@@ -236,6 +246,8 @@ class CheckedUpdates:
         self._table = _table_of(updates)
 
     def clip(self, limits: Limits) -> Norm | None:
+        if limits.takes_norms and any(self._is_masked(i) for i in range(len(self._updates))):
+            self._table = _table_of([_without_masked(update) for update in self._updates])
         return self._table.clip(limits)
 
     def apply(self, step: Step) -> None:
@@ -261,31 +273,37 @@ class CheckedUpdates:
         """Yield updates that can be made at once: all that may be, if no variables overlap."""
         everything = range(len(self._updates))
         constrained = [i for i in everything if callable(self.variables[i].constraint)]
-        others = [i for i in everything if not callable(self.variables[i].constraint)]
-        if not _are_apart(self.variables):
-            together: list[int] = []
-        else:
-            together = [i for i in others if not self._takes_all_rows(i, step)]
+        together: dict[bool, list[int]] = {False: [], True: []}
+        if _are_apart(self.variables):
+            for i in everything:
+                if i not in constrained and not self._takes_all_rows(i, step):
+                    together[self._is_masked(i)].append(i)
+        alone = set(everything).difference(constrained, *together.values())
         yield from ([i] for i in constrained)
-        yield from ([i] for i in others if i not in set(together))
-        if together:
-            yield together
+        yield from ([i] for i in sorted(alone))
+        yield from (batch for batch in together.values() if batch)
 
     def _takes_all_rows(self, i: int, step: Step) -> bool:
         return step.takes_all_rows and self._updates[i].rows is not None
 
+    def _is_masked(self, i: int) -> bool:
+        return self.variables[i].update_mask is not None
+
     def _update(self, batch: list[int], buffers: list[_Buffers], step: Step) -> None:
         table = self._table.rows(batch)
-        for row, each in zip(table.entries, buffers, strict=True):
+        variables = [self.variables[i] for i in batch]
+        for row, variable, each in zip(table.entries, variables, buffers, strict=True):
             row[kernels.TARGET] = _address_of(each.number)
             row[kernels.FIRST_SLOT : kernels.FIRST_SLOT + len(each.slots)] = [
                 _address_of(slot) for slot in each.slots
             ]
-        bounds = _bounds_of([self.variables[i] for i in batch])
+            if variable.update_mask is not None:
+                row[kernels.MASK] = _address_of(variable.update_mask)
+        bounds, is_masked = _bounds_of(variables), self._is_masked(batch[0])
         if self._takes_all_rows(batch[0], step):
-            table.update_all_rows(step, bounds, self._updates[batch[0]])
+            table.update_all_rows(step, bounds, is_masked, self._updates[batch[0]])
         else:
-            table.update(step, bounds, self._has_duplicates)
+            table.update(step, bounds, is_masked, self._has_duplicates)
 
 
 class _Buffers:
@@ -330,6 +348,16 @@ def _table_of(updates: Sequence[Update]) -> Table:
             row[kernels.WIDTH] = math.prod(update.variable.shape[1:])
     chunks, size = kernels.number_chunks(entries)
     return Table(entries, chunks, size, (flats, updates))
+
+
+def _without_masked(update: Update) -> Update:
+    """Return an update of which what the variable's mask holds still is zero, for a norm."""
+    mask = update.variable.update_mask
+    if mask is None:
+        return update
+    kept = mask if update.rows is None else mask[update.rows]
+    zero = np.zeros((), update.gradient.dtype)
+    return update._replace(gradient=np.where(kept, update.gradient, zero))
 
 
 def protected(updates: Sequence[Update], slots_of: SlotsOf) -> list[Update]:

@@ -138,7 +138,8 @@ class Optimizer(ABC):
         -------
         list of (gradient, variable)
             A gradient is an array of its variable's shape and dtype, IndexedSlices where only
-            `numclip.gather` used it, None where the loss does not depend on it.
+            `numclip.gather` used it, None where the loss does not depend on it or the variable is
+            not trainable.
 
         Raises
         ------
@@ -169,9 +170,12 @@ class Optimizer(ABC):
             raise ValueError(
                 f"`aggregation_method` must be None, 0, 1 or 2, got {aggregation_method}"
             )
-        variables = None if var_list is None else as_variables(var_list, "var_list")
-        _, pairs = differentiate([loss], variables, [grad_loss])
-        return pairs
+        if var_list is None:
+            return differentiate([loss], None, [grad_loss])[1]
+        variables = as_variables(var_list, "var_list")
+        trainable = [variable for variable in variables if variable.trainable]
+        found = iter(differentiate([loss], trainable, [grad_loss])[1])
+        return [next(found) if v.trainable else (None, v) for v in variables]
 
     def minimize(
         self,
@@ -244,8 +248,9 @@ class Optimizer(ABC):
         ----------
         grads_and_vars : iterable of (gradient, variable), or dict of name to gradient
             A gradient is an array of its variable's shape and dtype, IndexedSlices of some of its
-            rows, or None, which leaves the variable as it is. It is where its variable is, on the
-            host or on a CUDA device. A variable given twice is updated twice, in order.
+            rows, or None, which leaves the variable as it is, as does one that is not trainable. It
+            is where its variable is, on the host or on a CUDA device. A variable given twice is
+            updated twice, in order.
         global_step : Variable or integer array, optional
             A scalar that is incremented by one after the updates.
         name : str, optional
@@ -264,7 +269,8 @@ class Optimizer(ABC):
         TypeError
             If a gradient is not of its variable's dtype, or something is no array or Variable.
         ValueError
-            If there is no gradient, one is not of its variable's shape, or a name is unknown.
+            If there is no gradient of a trainable variable, one is not of its variable's shape, or
+            a name is unknown.
         IndexError
             If a row is out of range.
         FloatingPointError
@@ -336,7 +342,7 @@ class Optimizer(ABC):
 
     def _updates(self, pairs: Sequence[Pair], limits: Limits) -> Sequence[Updates]:
         """Return the checked updates of each place, the host and CUDA devices."""
-        present = [pair for pair in pairs if pair[0] is not None]
+        present = [pair for pair in pairs if pair[0] is not None and pair[1].trainable]
         if may_be_cuda(present[0][1].array):
             from numclip.train import _cuda
 
@@ -388,7 +394,7 @@ class Optimizer(ABC):
 
     def _nonfinite_message(self, pairs: Sequence[Pair]) -> str:
         for i, (gradient, variable) in enumerate(pairs):
-            if gradient is None:
+            if gradient is None or not variable.trainable:
                 continue
             alone = self._updates([(gradient, variable)], self._clipping.read())[0]
             norm = alone.clip(Limits(None, None, None, "raise"))

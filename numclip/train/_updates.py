@@ -108,9 +108,11 @@ def _as_pairs(grads_and_vars: GradientsAndVariables) -> list[Pair]:
         [type(variable) is Variable for _, variable in pairs]
     ):
         pairs = [_as_pair(pair, i) for i, pair in enumerate(pairs)]
-    if all([gradient is None for gradient, _ in pairs]):
+    if all([gradient is None or not variable.trainable for gradient, variable in pairs]):
         variables = [variable for _, variable in pairs]
-        raise ValueError(f"`grads_and_vars` has no gradient for any variable of {variables}")
+        raise ValueError(
+            f"`grads_and_vars` has no gradient for any trainable variable of {variables}"
+        )
     return pairs
 
 
@@ -130,7 +132,7 @@ def check_pairs(pairs: Sequence[Pair], sums_duplicates: bool) -> list[Update]:
     return [
         _check_pair(gradient, variable, i, sums_duplicates)
         for i, (gradient, variable) in enumerate(pairs)
-        if gradient is not None
+        if gradient is not None and variable.trainable
     ]
 
 

@@ -79,6 +79,39 @@ def test_steps(make: Any, options: dict[str, Any], dtype: str) -> None:
         assert_same(device, host)
 
 
+@pytest.mark.parametrize("options", CLIPPING.values(), ids=CLIPPING)
+@pytest.mark.parametrize("name", ["gradient descent", "Adam", "Adagrad"])
+def test_masks(name: str, options: dict[str, Any]) -> None:
+    start, gradient = normal(np.dtype(np.float32), 9, 4), normal(np.dtype(np.float32), 9, 4)
+    mask = np.arange(36).reshape(9, 4) % 3 > 0
+    found, expected = [], []
+    for place, results in ((on_device, found), (np.asarray, expected)):
+        variables = [
+            nc.Variable(place(start.copy()), update_mask=mask),
+            nc.Variable(place(start.copy()), update_mask=mask[:, 1]),
+            nc.Variable(place(start.copy())),
+        ]
+        optimizer = OPTIMIZERS[name](**options)
+        optimizer.apply_gradients([(place(gradient), variable) for variable in variables])
+        if not any("norm" in option for option in options):
+            slices = nc.IndexedSlices(place(gradient), place(indices_of(gradient)))
+            optimizer.apply_gradients([(slices, variables[0])])
+        results += [v.value for v in variables]
+        results += [slot.value for v in variables for slot in slots_of(optimizer, v)]
+    for device, host in zip(found, expected, strict=True):
+        assert_same(device, host)
+
+
+def test_a_norm_of_rows_of_a_masked_variable_is_refused() -> None:
+    variable = nc.Variable(on_device(np.ones((3, 2))), update_mask=[True, False, True])
+    gradient = nc.IndexedSlices(on_device(np.ones((1, 2))), on_device(np.array([0])))
+    optimizer = nc.train.MomentumOptimizer(0.1, 0.9, global_clipnorm=1.0)
+    with pytest.raises(ValueError, match=r"`grads_and_vars\[0\]\[0\]` must be dense"):
+        optimizer.apply_gradients([(gradient, variable)])
+    assert np.all(on_host(variable.value) == 1.0)
+    assert optimizer.variables() == []
+
+
 def slots_of(optimizer: Any, variable: nc.Variable) -> list[nc.Variable]:
     return [optimizer.get_slot(variable, name) for name in optimizer.get_slot_names()]
 
