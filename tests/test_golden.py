@@ -1,5 +1,6 @@
 """numclip gives the values that TensorFlow 2.21.0 gave (tests/golden/make.py made them)."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,15 @@ def test_optimizer(name: str) -> None:
     arguments = GOLDEN.arguments(name)
     arrays = [array.copy() for array in arguments["variables"]]
     variables = [nc.Variable(array) for array in arrays]
-    optimizer = getattr(nc.train, GOLDEN.cases[name]["function"])(**arguments["hyperparameters"])
+    constructor = getattr(nc.train, GOLDEN.cases[name]["function"])
+    hyperparameters, global_step = arguments["hyperparameters"], nc.Variable(0)
+    if "global_step" in inspect.signature(constructor).parameters:
+        hyperparameters["global_step"] = global_step
+    optimizer = constructor(**hyperparameters)
     history = []
     for step in range(max(arguments["steps_kept"])):
         gradients = [to_numclip(gradient_at(g, step)) for g in arguments["gradients"]]
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        optimizer.apply_gradients(zip(gradients, variables, strict=True), global_step)
         history.append([array.copy() for array in arrays])
     kept = [history[step - 1] for step in arguments["steps_kept"]]
     slots = {
