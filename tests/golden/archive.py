@@ -1,9 +1,8 @@
 """The golden file: how it is written, how it is read, and when two values agree.
 
-Every array is an entry named `<case>/<part>`. The entry `cases` is JSON: for each case the
-function, its arguments, its output and the agreement. There an array stands as
-`{"array": entry, "dtype": dtype}`; bfloat16, which an .npy file cannot name, is kept as uint16.
-Equal arrays are kept once, under the name of the first.
+The entry `cases` is JSON: for each case the function, its arguments, its output and the agreement.
+There an array stands as `{"array": offset, "shape": shape, "dtype": dtype}`, where its bytes begin
+in the entry `bytes`. Equal ones are kept once. An entry for each array would double the file.
 """
 
 import json
@@ -23,19 +22,20 @@ class Slices(NamedTuple):
 class Archive:
     def __init__(self) -> None:
         self.cases: dict[str, dict[str, Any]] = {}
-        self._entries: dict[str, np.ndarray] = {}
-        self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._bytes = bytearray()
+        self._offsets: dict[bytes, int] = {}
 
     @classmethod
     def load(cls, path: Path) -> "Archive":
         archive = cls()
         with np.load(path) as entries:
-            archive._entries = dict(entries)
-        archive.cases = json.loads(str(archive._entries.pop("cases")))
+            archive._bytes += entries["bytes"].tobytes()
+            archive.cases = json.loads(str(entries["cases"]))
         return archive
 
     def save(self, path: Path) -> None:
-        np.savez_compressed(path, cases=np.array(json.dumps(self.cases)), **self._entries)
+        held = np.frombuffer(self._bytes, np.uint8)
+        np.savez_compressed(path, cases=np.array(json.dumps(self.cases)), bytes=held)
 
     def add(
         self,
@@ -48,8 +48,8 @@ class Archive:
     ) -> None:
         self.cases[name] = {
             "function": function,
-            "arguments": self._encode(name, arguments),
-            "output": self._encode(f"{name}/output", output),
+            "arguments": self._encode(arguments),
+            "output": self._encode(output),
             "ulps": ulps,
             "of_largest": of_largest,
         }
@@ -63,35 +63,32 @@ class Archive:
     def output(self, name: str) -> Any:
         return self._decode(self.cases[name]["output"])
 
-    def _encode(self, name: str, value: Any) -> Any:
+    def _encode(self, value: Any) -> Any:
         match value:
-            case Slices(values, indices, dense_shape):
-                return {
-                    "values": self._encode(f"{name}/values", values),
-                    "indices": self._encode(f"{name}/indices", indices),
-                    "dense_shape": dense_shape,
-                }
+            case Slices():
+                return {key: self._encode(x) for key, x in value._asdict().items()}
             case np.ndarray():
-                return {"array": self._store(name, value), "dtype": value.dtype.name}
+                offset = self._store(value.tobytes())
+                return {"array": offset, "shape": value.shape, "dtype": value.dtype.name}
             case np.generic():
                 return {"scalar": float(value), "dtype": value.dtype.name}
             case list():
-                return [self._encode(f"{name}/{i}", x) for i, x in enumerate(value)]
+                return [self._encode(x) for x in value]
             case dict():
-                return {key: self._encode(f"{name}/{key}", x) for key, x in value.items()}
+                return {key: self._encode(x) for key, x in value.items()}
             case _:
                 return value
 
-    def _store(self, name: str, array: np.ndarray) -> str:
-        content = (array.dtype.name, array.shape, array.tobytes())
-        name = self._names.setdefault(content, name)
-        self._entries[name] = array.view(np.uint16) if array.dtype.name == "bfloat16" else array
-        return name
+    def _store(self, content: bytes) -> int:
+        offset = self._offsets.setdefault(content, len(self._bytes))
+        if offset == len(self._bytes):
+            self._bytes += content
+        return offset
 
     def _decode(self, node: Any) -> Any:
         match node:
-            case {"array": name, "dtype": dtype}:
-                return self._entries[name].view(np.dtype(dtype))
+            case {"array": offset, "shape": shape, "dtype": dtype}:
+                return np.ndarray(shape, dtype, self._bytes, offset).copy()
             case {"scalar": value, "dtype": dtype}:
                 return np.dtype(dtype).type(value)
             case {"values": values, "indices": indices, "dense_shape": dense_shape}:
