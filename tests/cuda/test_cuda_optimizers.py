@@ -30,13 +30,13 @@ RARE_CLIPPING: dict[str, dict[str, Any]] = {
     "finite": {"nonfinite": "skip", "clipvalue": 0.5},
 }
 CASES = [
-    pytest.param(make, options, dtype, id=f"{name}, {label}, {dtype}")
-    for name, make in OPTIMIZERS.items()
+    pytest.param(row.make, options, dtype, id=f"{name}, {label}, {dtype}")
+    for name, row in OPTIMIZERS.items()
     for label, options in CLIPPING.items()
-    for dtype in (FLOATING if name in ("gradient descent", "Adam") else ("float32", "float64"))
+    for dtype in (FLOATING if name in ("gradient descent", "adam") else ("float32", "float64"))
 ] + [
-    pytest.param(OPTIMIZERS[name], options, dtype, id=f"{name}, {label}, {dtype}")
-    for name in ("gradient descent", "Adam")
+    pytest.param(OPTIMIZERS[name].make, options, dtype, id=f"{name}, {label}, {dtype}")
+    for name in ("gradient descent", "adam")
     for label, options in RARE_CLIPPING.items()
     for dtype in ("float32", "float64")
 ]
