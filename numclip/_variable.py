@@ -335,10 +335,9 @@ def _checked_constraint(constraint: Any, array: _array.Tensor) -> Constraint:
         )
     if not _array.is_floating(array.dtype):
         raise TypeError(f"`constraint` bounds floating arrays only, got one of {array.dtype}")
-    lowest, highest = [
-        float(np.asarray(_array.as_scalar(bound, f"constraint[{i}]")).astype(array.dtype))
-        for i, bound in enumerate(constraint)
-    ]
+    numbers = [_array.as_scalar(each, f"constraint[{i}]") for i, each in enumerate(constraint)]
+    with np.errstate(over="ignore"):
+        lowest, highest = [float(np.asarray(each).astype(array.dtype)) for each in numbers]
     if not lowest <= highest:
         raise ValueError(f"`constraint` must not be crossed bounds or NaN, got {constraint}")
     return lowest, highest
