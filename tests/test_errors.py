@@ -5,6 +5,7 @@ backticks, and what came. Calls are made anew for each test, so that no test see
 """
 
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from autograd.tracer import trace_stack
+from optimizers import OPTIMIZERS
 
 import numclip as nc
 
@@ -58,7 +60,7 @@ def state(value: Any) -> Any:
         case nc.Variable():
             return (id(value), value.trainable, value.name, state(value.value))
         case nc.train.Optimizer():
-            return (id(value), state(vars(value)))
+            return (id(value), state(vars(value)), [state(slot) for slot in value.variables()])
         case np.random.Generator():
             return (id(value), repr(value.bit_generator.state))
         case dict():
@@ -697,6 +699,21 @@ def assigned(value: Callable[[], Any], new: Any, error: type[Exception], came: s
     return case(lambda: call(nc.Variable(value()).assign, new), error, "`value`", came)
 
 
+CONSTRAINTS: dict[str, tuple[Any, ...]] = {
+    "a number": (0.5, vector, TypeError, "`constraint`", "0.5"),
+    "a string": ("ab", vector, TypeError, "`constraint`", "'ab'"),
+    "one bound": ((0.5,), vector, TypeError, "`constraint`", "tuple"),
+    "three bounds": ((0.0, 0.5, 1.0), vector, TypeError, "`constraint`", "tuple"),
+    "an array": (np.array([0.0, 1.0]), vector, TypeError, "`constraint`", "ndarray"),
+    "None for no bound": ((None, 1.0), vector, TypeError, "`constraint[0]`", "None"),
+    "string bound": ((0.0, "1"), vector, TypeError, "`constraint[1]`", "<U1"),
+    "array bound": ((0.0, np.ones(3)), vector, ValueError, "`constraint[1]`", "(3,)"),
+    "crossed": ((0.5, 0.25), vector, ValueError, "`constraint`", "(0.5, 0.25)"),
+    "NaN below": ((np.nan, 1.0), vector, ValueError, "`constraint`", "nan"),
+    "NaN above": ((0.0, np.nan), vector, ValueError, "`constraint`", "nan"),
+    "on integers": ((0, 1), integers, TypeError, "`constraint`", "int32"),
+    "on complex": ((0, 1), single(np.complex64), TypeError, "`constraint`", "complex64"),
+}
 VARIABLES: Table = {
     **{
         f"initial value, {label}": case(
@@ -710,6 +727,14 @@ VARIABLES: Table = {
     "initial value, read-only": case(
         lambda: call(nc.Variable, read_only(vector())), ValueError, "`initial_value`", "read-only"
     ),
+    **{
+        f"constraint, {label}": case(
+            lambda value=value, make=make: call(nc.Variable, make(), constraint=value),
+            error,
+            *texts,
+        )
+        for label, (value, make, error, *texts) in CONSTRAINTS.items()
+    },
     "assign, other shape": assigned(vector, np.ones((3, 1)), ValueError, "(3, 1)"),
     "assign, a scalar": assigned(vector, 1.0, ValueError, "()"),
     "assign, complex": assigned(vector, np.ones(3, complex), TypeError, "complex128"),
@@ -958,10 +983,6 @@ PAIRS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
     "string": (lambda: "ab", ValueError, "", "'ab'"),
     "number": (lambda: 1.0, ValueError, "", "1.0"),
 }
-OPTIMIZERS: dict[str, Callable[[], nc.train.Optimizer]] = {
-    "gradient descent": lambda: GradientDescent(0.5),
-    "adam": lambda: Adam(0.5),
-}
 
 
 def variable(value: Any) -> nc.Variable:
@@ -986,12 +1007,12 @@ def stepped(make: Callable[[], nc.train.Optimizer], *bad: Any, **options: Any) -
 def pairs_refused() -> dict[str, Case]:
     return {
         f"{name}, {label}": case(
-            lambda make_optimizer=make_optimizer, make=make: stepped(make_optimizer, make()),
+            lambda row=row, make=make: stepped(row.make, make()),
             error,
             f"`grads_and_vars[3]{field}`",
             came,
         )
-        for name, make_optimizer in OPTIMIZERS.items()
+        for name, row in OPTIMIZERS.items()
         for label, (make, error, field, came) in PAIRS.items()
     }
 
@@ -1018,13 +1039,32 @@ NO_HYPERPARAMETERS: dict[str, tuple[Any, type[Exception], str]] = {
     "callable that returns an array": (lambda: np.ones(2), ValueError, "(2,)"),
     "callable that returns None": (lambda: None, TypeError, "None"),
 }
-HYPERPARAMETERS: list[tuple[type[nc.train.Optimizer], str]] = [
-    (GradientDescent, "learning_rate"),
-    (Adam, "learning_rate"),
-    (Adam, "beta1"),
-    (Adam, "beta2"),
-    (Adam, "epsilon"),
-]
+CLIPPING = ("clipvalue", "clipnorm", "global_clipnorm")
+# None is no limit.
+NO_CLIPPING = {k: each for k, each in (NO_LIMITS | ARRAYS_AS_LIMIT).items() if k != "None"}
+# What each optimizer takes as a number or as a callable, and what else it asks for.
+HYPERPARAMETERS: dict[type[nc.train.Optimizer], tuple[str, ...]] = {
+    GradientDescent: ("learning_rate",),
+    nc.train.MomentumOptimizer: ("learning_rate", "momentum"),
+    nc.train.AdagradOptimizer: ("learning_rate",),
+    nc.train.AdadeltaOptimizer: ("learning_rate", "rho", "epsilon"),
+    Adam: ("learning_rate", "beta1", "beta2", "epsilon"),
+    nc.train.AdamWOptimizer: ("learning_rate", "weight_decay", "beta1", "beta2", "epsilon"),
+    nc.train.RMSPropOptimizer: ("learning_rate", "decay", "momentum", "epsilon"),
+    nc.train.FtrlOptimizer: ("learning_rate",),
+    nc.train.ProximalGradientDescentOptimizer: ("learning_rate",),
+    nc.train.ProximalAdagradOptimizer: ("learning_rate",),
+    nc.train.AdagradDAOptimizer: ("learning_rate",),
+}
+REQUIRED: dict[type[nc.train.Optimizer], dict[str, Any]] = {
+    nc.train.MomentumOptimizer: {"momentum": 0.5},
+    nc.train.AdagradDAOptimizer: {"global_step": nc.Variable(3)},
+}
+
+
+def arguments_of(kind: type[nc.train.Optimizer], **options: Any) -> dict[str, Any]:
+    """Return arguments of an optimizer, these in place of good ones."""
+    return {"learning_rate": 0.5, **REQUIRED.get(kind, {}), **options}
 
 
 def applying(
@@ -1032,10 +1072,14 @@ def applying(
 ) -> Call:
     """Prepare a step that has a bad hyperparameter, after one that had a good one."""
     now = [0.5]
-    given = {"learning_rate": 0.5, hyperparameter: lambda: now[0]}
-    made = stepped(lambda: kind(**given), **options)
+    arguments = arguments_of(kind, **{hyperparameter: lambda: now[0]})
+    made = stepped(lambda: kind(**arguments), **options)
     now[0] = value() if callable(value) else value
     return made
+
+
+def pairs_of(table: Mapping[Any, tuple[str, ...]]) -> list[tuple[Any, str]]:
+    return [(kind, argument) for kind, arguments in table.items() for argument in arguments]
 
 
 def steps_refused() -> dict[str, Case]:
@@ -1048,7 +1092,7 @@ def steps_refused() -> dict[str, Case]:
         )
         for label, (make, error, came) in GLOBAL_STEPS.items()
     }
-    for kind, argument in HYPERPARAMETERS:
+    for kind, argument in pairs_of(HYPERPARAMETERS):
         for label, (value, error, came) in NO_HYPERPARAMETERS.items():
             cases[f"{kind.__name__}, {argument}, {label}"] = case(
                 lambda kind=kind, argument=argument, value=value: applying(
@@ -1060,13 +1104,97 @@ def steps_refused() -> dict[str, Case]:
             )
             cases[f"{kind.__name__}, {argument}, {label}, at the first step"] = case(
                 lambda kind=kind, argument=argument, value=value: call(
-                    kind(**{"learning_rate": 0.5, argument: value}).apply_gradients,
+                    kind(**arguments_of(kind, **{argument: value})).apply_gradients,
                     [(vector(), nc.Variable(vector()))],
                 ),
                 error,
                 f"`{argument}`",
                 came,
             )
+    for option in CLIPPING:
+        for label, (value, error, came) in NO_CLIPPING.items():
+            cases[f"{option}, {label}"] = case(
+                lambda option=option, value=value: applying(
+                    option, value, global_step=np.zeros((), int)
+                ),
+                error,
+                f"`{option}`",
+                came,
+            )
+    return cases
+
+
+PROXIMAL = (
+    nc.train.ProximalGradientDescentOptimizer,
+    nc.train.ProximalAdagradOptimizer,
+    nc.train.AdagradDAOptimizer,
+    nc.train.FtrlOptimizer,
+)
+NOT_POSITIVE = {"0": 0.0, "negative": -0.1, "NaN": np.nan}
+NEGATIVE = {"negative": -0.1, "NaN": np.nan, "minus infinity": -np.inf}
+# Numbers that a constructor checks, and such as it refuses.
+NUMBERS: dict[tuple[type[nc.train.Optimizer], str], dict[str, float]] = {
+    (nc.train.AdagradOptimizer, "initial_accumulator_value"): NOT_POSITIVE,
+    (nc.train.ProximalAdagradOptimizer, "initial_accumulator_value"): NOT_POSITIVE,
+    (
+        nc.train.AdagradDAOptimizer,
+        "initial_gradient_squared_accumulator_value",
+    ): NOT_POSITIVE,
+    (nc.train.FtrlOptimizer, "initial_accumulator_value"): NEGATIVE,
+    (nc.train.FtrlOptimizer, "learning_rate_power"): {"positive": 0.1, "NaN": np.nan},
+    (nc.train.FtrlOptimizer, "l2_shrinkage_regularization_strength"): NEGATIVE,
+    (nc.train.FtrlOptimizer, "beta"): NEGATIVE,
+    **{(kind, "l1_regularization_strength"): NEGATIVE for kind in PROXIMAL},
+    **{(kind, "l2_regularization_strength"): NEGATIVE for kind in PROXIMAL},
+}
+
+
+def constructors_refused() -> dict[str, Case]:
+    cases: dict[str, Case] = {}
+
+    def refuse(kind: Any, label: str, error: type[Exception], *texts: str, **options: Any) -> None:
+        cases[f"{kind.__name__}, {label}"] = case(
+            lambda: call(kind, **arguments_of(kind, **options)), error, *texts
+        )
+
+    for (kind, argument), wrong in NUMBERS.items():
+        for label, number in wrong.items():
+            came = str(float(number))
+            refuse(
+                kind,
+                f"{argument}, {label}",
+                ValueError,
+                f"`{argument}`",
+                came,
+                **{argument: number},
+            )
+        for label, (value, error, came) in NO_HYPERPARAMETERS.items():
+            if not callable(value) and (argument, label) != ("beta", "None"):
+                refuse(
+                    kind, f"{argument}, {label}", error, f"`{argument}`", came, **{argument: value}
+                )
+    for label, (step, error, came) in GLOBAL_STEPS.items():
+        refuse(
+            nc.train.AdagradDAOptimizer,
+            f"global_step, {label}",
+            error,
+            "`global_step`",
+            came,
+            global_step=step(),
+        )
+    for kind in HYPERPARAMETERS:
+        for option in CLIPPING:
+            for label, (value, error, came) in NO_CLIPPING.items():
+                refuse(kind, f"{option}, {label}", error, f"`{option}`", came, **{option: value()})
+        for first, second in itertools.combinations(CLIPPING, 2):
+            texts = ("clipvalue, clipnorm, global_clipnorm", f"`{first}`", f"`{second}`")
+            refuse(kind, f"{first} and {second}", ValueError, *texts, **{first: 1.0, second: 1.0})
+        refuse(kind, "all clips", ValueError, "only one of", **dict.fromkeys(CLIPPING, 1.0))
+        for nonfinite in ("zero", "RAISE", "", None, True, 1.0):
+            label, came = f"nonfinite {nonfinite!r}", repr(nonfinite)
+            refuse(kind, label, ValueError, "`nonfinite`", came, nonfinite=nonfinite)
+        refuse(kind, "no name", ValueError, "`name`", "empty", name="")
+        refuse(kind, "unknown", TypeError, "'clip_norm'", clip_norm=1.0)
     return cases
 
 
@@ -1291,6 +1419,7 @@ CASES: dict[str, Case] = {
         "minimize": taking_loss(minimize, "`loss`") | taking_variables(minimize, "var_list"),
         "pair": pairs_refused(),
         "step": STEPS | steps_refused(),
+        "optimizer": constructors_refused(),
         "schedule": schedules_refused() | PIECEWISE,
         "schedule at a step": schedules_refused_at_a_step(),
     }.items()
@@ -1303,16 +1432,19 @@ def test_error(label: str) -> None:
     check(CASES[label])
 
 
-@pytest.mark.parametrize("argument", ["learning_rate", "beta1", "beta2", "epsilon"])
-def test_a_hyperparameter_that_raises_changes_nothing(argument: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "argument"), pairs_of(HYPERPARAMETERS) + pairs_of({Adam: CLIPPING})
+)
+def test_a_hyperparameter_that_raises_changes_nothing(
+    kind: type[nc.train.Optimizer], argument: str
+) -> None:
     rates = iter([0.5])
 
     def rate() -> float:
         return next(rates, None) or fail()
 
-    made = stepped(
-        lambda: Adam(**{"learning_rate": 0.5, argument: rate}), global_step=np.zeros((), int)
-    )
+    arguments = arguments_of(kind, **{argument: rate})
+    made = stepped(lambda: kind(**arguments), global_step=np.zeros((), int))
     assert "no rate today" in message(made, RuntimeError)
 
 
