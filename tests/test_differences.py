@@ -7,6 +7,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from optimizers import OPTIMIZERS, Row, for_every_optimizer
 
 import numclip as nc
 
@@ -218,10 +219,19 @@ def test_duplicates_summed() -> None:
     assert summed.indices.tolist() == [4, 2]
     assert summed.values.tolist() == [[2.0], [5.0]]
     assert slices.to_dense().ravel().tolist() == [0.0, 0.0, 5.0, 0.0, 2.0, 0.0]
+
+
+@pytest.mark.parametrize("row", [row for row in OPTIMIZERS.values() if row.sums_duplicates])
+def test_duplicates_summed_by_optimizers(row: Row) -> None:
+    values = np.array([[2.0**25], [5.0], [1.0], [1.0], [-(2.0**25)]], np.float32)
+    slices = nc.IndexedSlices(values, np.array([4, 2, 4, 4, 4]), (6, 1))
     variables = [nc.Variable(np.ones((6, 1), np.float32)) for _ in range(2)]
     for gradient, variable in zip((slices, slices.to_dense()), variables, strict=True):
-        nc.train.AdamOptimizer(0.1).apply_gradients([(gradient, variable)])
-    np.testing.assert_allclose(variables[0].value, variables[1].value, rtol=1e-6)
+        row.make().apply_gradients([(gradient, variable)])
+    sparse, dense = (variable.value[[2, 4]] for variable in variables)
+    np.testing.assert_allclose(sparse, dense, rtol=1e-6)
+    # Squared one by one they would hardly step: their squares sum to 2**51.
+    assert np.all(np.abs(sparse - 1) > 1e-3)
 
 
 def test_float64_variables_and_python_float_hyperparameters() -> None:
@@ -238,23 +248,23 @@ def test_float64_variables_and_python_float_hyperparameters() -> None:
     assert v.tolist() == (gradient * gradient * (1 - 0.999)).tolist()
 
 
-@pytest.mark.parametrize("optimizer", [nc.train.GradientDescentOptimizer, nc.train.AdamOptimizer])
-def test_gradient_dtype_differs_from_its_variables(optimizer: Any) -> None:
+@for_every_optimizer
+def test_gradient_dtype_differs_from_its_variables(row: Row) -> None:
     x = nc.Variable(np.ones(2, np.float32), name="layer/weights")
     for gradient in (np.ones(2), nc.IndexedSlices(np.ones(2), np.array([0, 1]))):
         with pytest.raises(TypeError, match=r"float32, got float64 for .*layer/weights"):
-            optimizer(0.1).apply_gradients([(gradient, x)])
+            row.make().apply_gradients([(gradient, x)])
     assert x.value.tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("optimizer", [nc.train.GradientDescentOptimizer, nc.train.AdamOptimizer])
+@for_every_optimizer
 @pytest.mark.parametrize(
     ("indices", "error"),
     [([0, 3], IndexError), ([0, -1], IndexError), ([0], ValueError), ([[0, 1]], ValueError)],
 )
-def test_bad_sparse_index(optimizer: Any, indices: Any, error: type[Exception]) -> None:
+def test_bad_sparse_index(row: Row, indices: Any, error: type[Exception]) -> None:
     x = nc.Variable(np.ones((3, 2)))
-    made = optimizer(0.1)
+    made = row.make()
     made.apply_gradients([(np.ones((3, 2)), x)])
     before = [each.value.tobytes() for each in (x, *made.variables())]
     with pytest.raises(error, match=r"`grads_and_vars\[0\]\[0\].indices`"):
@@ -293,3 +303,39 @@ def test_scope_is_of_whole_components(scope: Any, expected: list[str | None]) ->
 def test_scope_of_a_wrong_kind(variables: Any, scope: Any, named: str) -> None:
     with pytest.raises(TypeError, match=re.escape(named)):
         nc.trainable_variables(variables, scope)
+
+
+DECAYS = {
+    "exponential_decay": nc.train.exponential_decay,
+    "natural_exp_decay": nc.train.natural_exp_decay,
+    "inverse_time_decay": nc.train.inverse_time_decay,
+}
+
+
+@pytest.mark.parametrize("decay", DECAYS.values(), ids=DECAYS)
+@pytest.mark.parametrize("staircase", [False, True])
+def test_no_steps_of_decay_at_step_0(decay: Any, staircase: bool) -> None:
+    # TensorFlow gives NaN.
+    assert decay(0.5, 0, 0, 0.5, staircase) == 0.5
+    assert decay(0.5, 1, 0, 0.5, staircase) == 0.0
+
+
+@pytest.mark.parametrize("decay", DECAYS.values(), ids=DECAYS)
+def test_negative_steps_of_decay(decay: Any) -> None:
+    # TensorFlow lets the rate rise.
+    with pytest.raises(ValueError, match=r"`decay_steps` must not be negative.*-1"):
+        decay(0.5, 1, -1, 0.5)
+
+
+def test_restarts_that_come_ever_sooner() -> None:
+    # TensorFlow gives NaN from step 20 on.
+    with pytest.raises(ValueError, match=r"`t_mul` must be .*1.*0\.5"):
+        nc.train.cosine_decay_restarts(0.5, 1, 10, t_mul=0.5)
+
+
+def test_piecewise_constant_of_mixed_dtypes() -> None:
+    # TensorFlow raises ValueError, for no boundaries IndexError.
+    x = np.array(3, np.int32)
+    assert nc.train.piecewise_constant(x, [2.5, 3.5], [1, 0.5, np.float32(0.25)])() == 0.5
+    assert nc.train.piecewise_constant(np.float32(4), [2, 3.5], [1, 0.5, 0.25]) == 0.25
+    assert nc.train.piecewise_constant(x, [], [0.5])() == 0.5
