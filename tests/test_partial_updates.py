@@ -3,22 +3,18 @@
 from typing import Any
 
 import autograd.numpy as anp
-import ml_dtypes
 import numpy as np
 import pytest
-from optimizers import OPTIMIZERS
+from optimizers import DTYPES, OPTIMIZERS, normal
 
 import numclip as nc
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-for_every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
+for_every_optimizer = pytest.mark.parametrize(
+    "make", [row.make for row in OPTIMIZERS.values()], ids=OPTIMIZERS
+)
 STEPS = 3
-
-
-def normal(shape: Any, dtype: Any = float, seed: int = 0) -> Array:
-    return np.asarray(np.random.default_rng(seed).standard_normal(shape)).astype(dtype)
 
 
 def state_of(optimizer: Any, variable: nc.Variable) -> list[Array]:
