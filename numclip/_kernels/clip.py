@@ -20,18 +20,14 @@ from numclip._kernels.factor import clip_factor, slack_of
 from numclip._kernels.half import widen
 from numclip._kernels.memory import numbers_at, table_at
 from numclip._kernels.norm import (
-    add_squares,
     norm_of_pieces_cuda,
     norm_of_sums,
     norm_of_table,
     sum_chunks,
-    sum_rows,
 )
 from numclip._kernels.power import times_power_of_two
 from numclip._kernels.sums import LANES_BYTES
 from numclip._kernels.table import (
-    DOUBLE_FACTOR,
-    FACTOR,
     FIRST_CHUNK,
     KIND,
     NONE_KIND,
@@ -73,39 +69,6 @@ def clip_factors(table, root, exponent, limit, roundings):
     slack = slack_of(_longest(table), _tensors(table)) + roundings
     single = clip_factor(root, exponent, limit, slack, True)
     return single, clip_factor(root, exponent, limit, slack, False)
-
-
-@rule
-def _store_factors(table, row, factors, powers):
-    """Leave factors in the columns of a wide table, and their powers in an array of its own."""
-    reals = table.view(np.float64)
-    reals[row, FACTOR], powers[row, 0] = factors[0]
-    reals[row, DOUBLE_FACTOR], powers[row, 1] = factors[1]
-
-
-@kernel
-def limit_all(table, sums, limit, powers):
-    """Store the factors that bring the common norm to the limit; the chunks' sums are known.
-
-    Returns the norm. A limit of infinity leaves factors of 1.
-    """
-    root, exponent = norm_of_sums(table, sums)
-    factors = clip_factors(table, root, exponent, limit, 0)
-    for row in range(table.shape[0]):
-        _store_factors(table, row, factors, powers)
-    return root, exponent
-
-
-@kernel
-def limit_each(table, sums, limit, powers):
-    """Store the factors that bring the norm of each tensor to the limit, as `limit_all`."""
-    totals, exponents = sum_rows(table, sums)
-    for row in range(table.shape[0]):
-        root, exponent = add_squares(totals[row : row + 1], exponents[row : row + 1])
-        slack = slack_of(table[row, SIZE], 1)
-        single = clip_factor(root, exponent, limit, slack, True)
-        double = clip_factor(root, exponent, limit, slack, False)
-        _store_factors(table, row, (single, double), powers)
 
 
 @rule

@@ -6,7 +6,7 @@ Asking NumPy for an array's address costs a microsecond, reading it where CPytho
 
 import numpy as np
 
-from numclip._compile import integer_at, kernel, locked_kernel, overload, rule, types
+from numclip._compile import integer_at, locked_kernel, overload, rule, types
 
 CHUNK = 4096
 
@@ -171,7 +171,7 @@ def _sort_spans(starts, ends):
 
 
 @rule
-def _are_disjoint(table, slots, own_their_data):
+def are_disjoint(table, slots, own_their_data):
     """Tell whether no two targets or slots, and none of them and another's source, overlap.
 
     Arrays that own their data overlap only if they are the same: for 1,000 arrays this takes 3 us,
@@ -207,7 +207,7 @@ def _are_disjoint(table, slots, own_their_data):
 
 
 @rule
-def _fill(table, items, targets, layout, descriptors):
+def fill(table, items, targets, layout, descriptors):
     """Fill a table as `fill_table`; return besides whether all arrays own their data."""
     chunks = 0
     numbers = 0
@@ -257,39 +257,7 @@ def fill_table(table, items, targets, layout, descriptors):
     Returns the number of its chunks, and that of its numbers; -1 and 0 if an array is not one that
     can be read like this, or if arrays overlap.
     """
-    chunks, numbers, own_their_data = _fill(table, items, targets, layout, descriptors)
-    if chunks < 0 or (targets != 0 and not _are_disjoint(table, 0, own_their_data)):
+    chunks, numbers, own_their_data = fill(table, items, targets, layout, descriptors)
+    if chunks < 0 or (targets != 0 and not are_disjoint(table, 0, own_their_data)):
         return -1, 0
     return chunks, numbers
-
-
-@locked_kernel
-def fill_updates(table, gradients, variables, slots, layout, descriptors):
-    """Fill a wide table as `fill_table`; `slots` has their addresses, 0 for those not made yet."""
-    chunks, numbers, own_their_data = _fill(table, gradients, variables, layout, descriptors)
-    table[:, FIRST_SLOT : FIRST_SLOT + slots.shape[1]] = slots
-    table[:, ROWS] = 0
-    if chunks < 0 or not _are_disjoint(table, slots.shape[1], own_their_data):
-        return -1, 0
-    return chunks, numbers
-
-
-@kernel
-def number_chunks(table):
-    """Store which chunk of all is the first of each row; return how many there are, and numbers."""
-    chunks, numbers = 0, 0
-    for row in range(table.shape[0]):
-        table[row, FIRST_CHUNK] = chunks
-        chunks += chunks_of(table[row, SIZE])
-        numbers += table[row, SIZE]
-    return chunks, numbers
-
-
-@kernel
-def kinds_of(table):
-    """Return a bit for each kind that a table has."""
-    kinds = 0
-    for row in range(table.shape[0]):
-        if table[row, SIZE] > 0:
-            kinds |= 1 << table[row, KIND]
-    return kinds

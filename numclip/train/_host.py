@@ -13,7 +13,6 @@ from numpy.lib.array_utils import byte_bounds
 from numclip import _array, _headers, _threads
 from numclip._array import Array
 from numclip._kernels import table as kernels
-from numclip._kernels.clip import limit_all, limit_each
 from numclip._kernels.elementwise import Bounds, Copy, Scale, ScaleInSteps, map_chunks
 from numclip._kernels.norm import sum_chunks, sum_chunks_parallel
 from numclip._kernels.rules import Everything, MaskAt
@@ -22,6 +21,13 @@ from numclip._kernels.update import (
     update_all_rows_parallel,
     update_chunks,
     update_chunks_parallel,
+)
+from numclip._kernels.update_table import (
+    fill_updates,
+    kinds_of,
+    limit_all,
+    limit_each,
+    number_chunks,
 )
 from numclip._tensors import Norm
 from numclip._variable import UNBOUNDED, Variable
@@ -83,7 +89,7 @@ class Table:
         apart = entries.copy()
         apart[0, kernels.TARGET] = _address_of(copy)
         operation = ScaleInSteps(single, power, double, double_power)
-        chunks, _ = kernels.number_chunks(apart)
+        chunks, _ = number_chunks(apart)
         map_chunks(operation, apart, 0, chunks)
         entries[0, kernels.SOURCE] = _address_of(copy)
         self._reals[row, _FACTORS] = 1.0
@@ -94,7 +100,7 @@ class Table:
         if len(chosen) == len(self.entries):
             return self
         entries = self.entries[chosen]
-        chunks, size = kernels.number_chunks(entries)
+        chunks, size = number_chunks(entries)
         return Table(entries, chunks, size, self._kept)
 
     def update(
@@ -104,7 +110,7 @@ class Table:
 
         All of them have masks, or none. Rows that occur more than once have to be taken in order.
         """
-        kinds = kernels.kinds_of(self.entries)
+        kinds = kinds_of(self.entries)
         parts = 1 if in_order else _threads.parts_for(self._size)
         operations = self._operations(step.limits, bounds, is_masked)
         for kind, like in _NUMBERS.items():
@@ -228,9 +234,7 @@ def plain_updates(gradients: tuple[Any, ...], plan: Plan) -> PlainUpdates | None
     arrays = tuple([variable.array for variable in plan.variables])
     entries = np.empty((len(arrays), kernels.WIDE_COLUMNS), np.int64)
     addresses = (id(gradients), id(arrays))
-    chunks, size = kernels.fill_updates(
-        entries, *addresses, plan.slots, _headers.LAYOUT, _headers.TENSORS
-    )
+    chunks, size = fill_updates(entries, *addresses, plan.slots, _headers.LAYOUT, _headers.TENSORS)
     if chunks < 0:
         return None
     return PlainUpdates(plan, Table(entries, chunks, size, (gradients, arrays)))
@@ -346,7 +350,7 @@ def _table_of(updates: Sequence[Update]) -> Table:
         if update.rows is not None:
             row[kernels.ROWS] = _address_of(update.rows)
             row[kernels.WIDTH] = math.prod(update.variable.shape[1:])
-    chunks, size = kernels.number_chunks(entries)
+    chunks, size = number_chunks(entries)
     return Table(entries, chunks, size, (flats, updates))
 
 

@@ -1,0 +1,88 @@
+"""The table of an optimizer's step: filled, counted, and given what clips its gradients.
+
+Beside `table.py` and `clip.py`, as each kernel takes 0.4 ms of the import of those.
+"""
+
+import numpy as np
+
+from numclip._compile import kernel, locked_kernel, rule
+from numclip._kernels.clip import clip_factors
+from numclip._kernels.factor import clip_factor, slack_of
+from numclip._kernels.norm import add_squares, norm_of_sums, sum_rows
+from numclip._kernels.table import (
+    DOUBLE_FACTOR,
+    FACTOR,
+    FIRST_CHUNK,
+    FIRST_SLOT,
+    KIND,
+    ROWS,
+    SIZE,
+    are_disjoint,
+    chunks_of,
+    fill,
+)
+
+
+@locked_kernel
+def fill_updates(table, gradients, variables, slots, layout, descriptors):
+    """Fill a wide table as `fill_table`; `slots` has their addresses, 0 for those not made yet."""
+    chunks, numbers, own_their_data = fill(table, gradients, variables, layout, descriptors)
+    table[:, FIRST_SLOT : FIRST_SLOT + slots.shape[1]] = slots
+    table[:, ROWS] = 0
+    if chunks < 0 or not are_disjoint(table, slots.shape[1], own_their_data):
+        return -1, 0
+    return chunks, numbers
+
+
+@kernel
+def number_chunks(table):
+    """Store which chunk of all is the first of each row; return how many there are, and numbers."""
+    chunks, numbers = 0, 0
+    for row in range(table.shape[0]):
+        table[row, FIRST_CHUNK] = chunks
+        chunks += chunks_of(table[row, SIZE])
+        numbers += table[row, SIZE]
+    return chunks, numbers
+
+
+@kernel
+def kinds_of(table):
+    """Return a bit for each kind that a table has."""
+    kinds = 0
+    for row in range(table.shape[0]):
+        if table[row, SIZE] > 0:
+            kinds |= 1 << table[row, KIND]
+    return kinds
+
+
+@rule
+def _store_factors(table, row, factors, powers):
+    """Leave factors in the columns of a wide table, and their powers in an array of its own."""
+    reals = table.view(np.float64)
+    reals[row, FACTOR], powers[row, 0] = factors[0]
+    reals[row, DOUBLE_FACTOR], powers[row, 1] = factors[1]
+
+
+@kernel
+def limit_all(table, sums, limit, powers):
+    """Store the factors that bring the common norm to the limit; the chunks' sums are known.
+
+    Returns the norm. A limit of infinity leaves factors of 1.
+    """
+    root, exponent = norm_of_sums(table, sums)
+    factors = clip_factors(table, root, exponent, limit, 0)
+    for row in range(table.shape[0]):
+        _store_factors(table, row, factors, powers)
+    return root, exponent
+
+
+@kernel
+def limit_each(table, sums, limit, powers):
+    """Store the factors that bring the norm of each tensor to the limit, as `limit_all`."""
+    totals, exponents = sum_rows(table, sums)
+    for row in range(table.shape[0]):
+        root, exponent = add_squares(totals[row : row + 1], exponents[row : row + 1])
+        slack = slack_of(table[row, SIZE], 1)
+        single = clip_factor(root, exponent, limit, slack, True)
+        double = clip_factor(root, exponent, limit, slack, False)
+        _store_factors(table, row, (single, double), powers)
