@@ -3,8 +3,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from numclip._checkpoint import load as load
-from numclip._checkpoint import save as save
 from numclip._clip import clip_by_average_norm as clip_by_average_norm
 from numclip._clip import clip_by_global_norm as clip_by_global_norm
 from numclip._clip import clip_by_norm as clip_by_norm
@@ -18,6 +16,8 @@ from numclip._variable import trainable_variables as trainable_variables
 
 if TYPE_CHECKING:
     from numclip import train as train
+    from numclip._checkpoint import load as load
+    from numclip._checkpoint import save as save
     from numclip._gradient import gather as gather
     from numclip._gradient import gradients as gradients
     from numclip._gradient import value_and_gradients as value_and_gradients
@@ -44,10 +44,12 @@ __all__ = [
 ]
 
 
-# Imported at first use: gradients need autograd, and clipping does without either.
+# Imported at first use: clipping does without, and gradients need autograd.
 _LATER = {
     "gather": "numclip._gradient",
     "gradients": "numclip._gradient",
+    "load": "numclip._checkpoint",
+    "save": "numclip._checkpoint",
     "train": "numclip.train",
     "value_and_gradients": "numclip._gradient",
 }

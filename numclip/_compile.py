@@ -1,10 +1,10 @@
 """How numclip compiles: what a rule is, what a kernel is, and when a compiled kernel is stale."""
 
 import hashlib
+import os
 import platform
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
@@ -53,11 +53,19 @@ __all__ = [
 
 def sources_hash() -> str:
     """Digest numclip's own sources."""
-    package = Path(__file__).parent
+    package = os.path.dirname(__file__)
+    # In half of the time that `pathlib` takes, at each import.
+    paths = [
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(package)
+        for name in names
+        if name.endswith(".py")
+    ]
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode())
-        digest.update(path.read_bytes())
+    for path in sorted(paths):
+        digest.update(os.path.relpath(path, package).encode())
+        with open(path, "rb") as file:
+            digest.update(file.read())
     return digest.hexdigest()
 
 
