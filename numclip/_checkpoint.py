@@ -8,9 +8,10 @@ import os
 import secrets
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import IO, Any, NamedTuple, TypeAlias
+from functools import partial
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -18,12 +19,11 @@ from numpy.lib import format as npy
 from numclip import _array, _cuda_memory
 from numclip._array import Array, Tensor
 from numclip._cuda_array import CudaArray
+from numclip._nested import Keys, insert, leaves, subscripts
 from numclip._slices import IndexedSlices
 from numclip._variable import Variable
 
-Keys: TypeAlias = tuple[str, ...]
-
-_MANIFEST = "numclip.json.npy"
+MANIFEST = "numclip.json.npy"
 _HEADING = {"format": "numclip checkpoint", "version": 1}
 
 # How the numbers of a dtype lie in the file, by its name. NumPy's format has no bfloat16.
@@ -107,7 +107,7 @@ def save(path: str | os.PathLike[str], mapping: Mapping[str, Any]) -> None:
     manifest = json.dumps({**_HEADING, "entries": [entry._asdict() for entry in entries]})
     _check_replaceable(name)
     with _replaced(name) as file, zipfile.ZipFile(file, "w") as archive:
-        _write(archive, _MANIFEST, np.array(manifest.encode()))
+        _write(archive, MANIFEST, np.array(manifest.encode()))
         for entry in entries:
             if entry.member is not None:
                 _write(archive, entry.member, _as_stored(values[entry.keys], entry))
@@ -154,12 +154,12 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     name = _as_path(path)
     expected = f"`path` must be a file that numclip.save wrote, got {name!r}"
-    with open(name, "rb") as file, _as_value_error(expected), zipfile.ZipFile(file) as archive:
+    with open(name, "rb") as file, as_value_error(expected), zipfile.ZipFile(file) as archive:
         entries = _read_manifest(archive)
         mapping: dict[str, Any] = {}
         for entry in entries:
-            with _as_value_error(f"entry {_subscripts(entry.keys)}"):
-                _insert(mapping, entry.keys, _read(archive, entry))
+            with as_value_error(f"entry {subscripts(entry.keys)}"):
+                insert(mapping, entry.keys, _read(archive, entry))
         return mapping
 
 
@@ -169,26 +169,14 @@ def _as_path(path: object) -> str:
     return os.fsdecode(path)
 
 
-def _subscripts(keys: Iterable[object]) -> str:
-    return "".join(f"[{key!r}]" for key in keys)
-
-
-def _flatten(mapping: Mapping[str, Any], outer: Keys = ()) -> Iterator[tuple[Keys, Tensor | None]]:
+def _flatten(mapping: Mapping[str, Any]) -> Iterator[tuple[Keys, Tensor | None]]:
     """Yield the keys of each array with the array, and those of an empty dict with None."""
-    for key, value in mapping.items():
-        keys = (*outer, key)
-        argument = f"mapping{_subscripts(keys)}"
-        if not isinstance(key, str):
-            raise TypeError(f"`{argument}` must have a string as key, got {_array.describe(key)}")
-        if not isinstance(value, Mapping):
-            yield keys, _as_tensor(value, argument)
-        elif value:
-            yield from _flatten(value, keys)
-        else:
-            yield keys, None
+    for keys, value in leaves(mapping, "mapping"):
+        is_empty = isinstance(value, Mapping)
+        yield keys, None if is_empty else as_tensor(value, f"mapping{subscripts(keys)}")
 
 
-def _as_tensor(value: object, argument: str) -> Tensor:
+def as_tensor(value: object, argument: str) -> Tensor:
     if isinstance(value, IndexedSlices):
         raise TypeError(f"`{argument}` must be dense, got IndexedSlices")
     return _array.as_tensor(
@@ -200,7 +188,7 @@ def _as_tensor(value: object, argument: str) -> Tensor:
 
 
 def _entries_of(values: Mapping[Keys, Tensor | None]) -> list[_Entry]:
-    taken = {_MANIFEST}
+    taken = {MANIFEST}
     entries = []
     for keys, tensor in values.items():
         if tensor is None:
@@ -227,12 +215,12 @@ def _as_stored(tensor: Any, entry: _Entry) -> Array:
     assert entry.dtype is not None
     stored = np.dtype(_STORED_AS[entry.dtype])
     if isinstance(tensor, CudaArray):
-        tensor = _downloaded(tensor)
+        tensor = downloaded(tensor)
     native = np.asarray(tensor, tensor.dtype.newbyteorder("="), order="C")
     return np.asarray(native.view(stored.newbyteorder("=")), stored)
 
 
-def _downloaded(array: CudaArray) -> Array:
+def downloaded(array: CudaArray) -> Array:
     """Copy the bits through a plain array of the library's, which is sure to hand it to NumPy.
 
     PyTorch refuses bfloat16, and tensors that require a gradient.
@@ -291,7 +279,7 @@ def _synchronize(directory: str) -> None:
 
 
 @contextmanager
-def _as_value_error(opening: str) -> Iterator[None]:
+def as_value_error(opening: str) -> Iterator[None]:
     """Have whatever damaged bytes lead to raised as one error.
 
     Of zipfile alone: BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError.
@@ -306,16 +294,23 @@ def _as_value_error(opening: str) -> Iterator[None]:
 
 def _read_manifest(archive: zipfile.ZipFile) -> list[_Entry]:
     # Not so where this is the end of a file that was cut, in which another lay as an array's bytes.
-    if archive.getinfo(_MANIFEST).header_offset != 0:
+    if archive.getinfo(MANIFEST).header_offset != 0:
         raise ValueError("it does not begin with its manifest")
     # All is read, and compared with its checksum, before anything is made of it.
-    text = npy.read_array(io.BytesIO(archive.read(_MANIFEST)), allow_pickle=False).item()
+    text = npy.read_array(io.BytesIO(archive.read(MANIFEST)), allow_pickle=False).item()
     manifest = json.loads(text)
     heading = {key: manifest.get(key) for key in _HEADING}
     if heading != _HEADING:
         raise ValueError(f"its manifest must be headed {_HEADING}, got {heading}")
     entries = [_Entry(**fields) for fields in manifest["entries"]]
     return [each._replace(keys=tuple(each.keys), shape=tuple(each.shape)) for each in entries]
+
+
+def readers(archive: zipfile.ZipFile) -> Iterator[tuple[Keys, Callable[[], Array]]]:
+    """Yield the keys of each array, and what reads it."""
+    for entry in _read_manifest(archive):
+        if entry.member is not None:
+            yield entry.keys, partial(_read, archive, entry)
 
 
 def _read(archive: zipfile.ZipFile, entry: _Entry) -> Any:
@@ -334,10 +329,10 @@ def _read(archive: zipfile.ZipFile, entry: _Entry) -> Any:
         numbers = npy.read_array(stream, allow_pickle=False)
         if stream.read(1):  # the checksum is compared at the end
             raise ValueError(f"it holds more than its {numbers.size} numbers")
-    return numbers.astype(stored.newbyteorder("="), copy=False).view(_dtype_named(entry.dtype))
+    return numbers.astype(stored.newbyteorder("="), copy=False).view(dtype_named(entry.dtype))
 
 
-def _dtype_named(name: str | None) -> np.dtype[Any]:
+def dtype_named(name: str | None) -> np.dtype[Any]:
     if name != "bfloat16":
         return np.dtype(name)
     try:
@@ -346,12 +341,3 @@ def _dtype_named(name: str | None) -> np.dtype[Any]:
         raise ImportError("bfloat16 needs a package: pip install ml_dtypes") from error
     bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return bfloat16
-
-
-def _insert(mapping: dict[str, Any], keys: Keys, value: Any) -> None:
-    *outer, last = keys
-    for key in outer:
-        mapping = mapping.setdefault(key, {})
-    if last in mapping:
-        raise ValueError("it is there twice")
-    mapping[last] = value

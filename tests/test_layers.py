@@ -19,6 +19,7 @@ LEVELS = {
     "_array": 6,
     "_cuda_tensors": 7,
     "_headers": 7,
+    "_nested": 7,
     "_cuda_axes": 8,
     "_cuda_slices": 8,
     "_slices": 9,
