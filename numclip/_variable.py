@@ -210,17 +210,7 @@ class Variable:
         >>> nc.Variable([0.0, 0.0]).assign([1.0, 2.0]).value
         array([1., 2.])
         """
-        target = cuda_array(self.array, "self")
-        take: Any = _array.as_array if target is None else _array.as_tensor
-        new = take(value, "value", lambda dtype: dtype.kind != "O", "an array")
-        if new.shape != self.shape:
-            raise ValueError(f"`value` must be of shape {self.shape}, got {new.shape}")
-        if not np.can_cast(new.dtype, self.dtype, "same_kind"):
-            raise TypeError(f"`value` must be {self.dtype}, got {_array.describe(value)}")
-        if target is None:
-            np.copyto(self.array, new, casting="same_kind")
-        else:
-            _assign_on_device(target, new)
+        write(self, as_value_of(self, value))
         return self
 
     @property
@@ -343,14 +333,38 @@ def _checked_constraint(constraint: Any, array: _array.Tensor) -> Constraint:
     return lowest, highest
 
 
-def _assign_on_device(target: CudaArray, new: _array.Tensor) -> None:
-    """Copy an array of the host, or one of the same dtype and device."""
+def as_value_of(variable: Variable, value: Any) -> _array.Tensor:
+    """Take what can be written to a variable's array, and bring it to where that is."""
+    target = cuda_array(variable.array, "self")
+    take: Any = _array.as_array if target is None else _array.as_tensor
+    new = take(value, "value", lambda dtype: dtype.kind != "O", "an array")
+    if new.shape != variable.shape:
+        raise ValueError(f"`value` must be of shape {variable.shape}, got {new.shape}")
+    if not np.can_cast(new.dtype, variable.dtype, "same_kind"):
+        raise TypeError(f"`value` must be {variable.dtype}, got {_array.describe(value)}")
+    if target is None and not variable.array.flags.writeable:
+        raise ValueError("`self` must be writable, got a variable whose array is read-only")
+    return new if target is None else _on_device(new, target)
+
+
+def _on_device(new: _array.Tensor, target: CudaArray) -> CudaArray:
+    """Return a copy of an array of the host; an array of the same dtype and device as it is."""
     if not isinstance(new, CudaArray):
         numbers = np.ascontiguousarray(new, target.dtype)
         new = _cuda_memory.upload(numbers, target)._replace(dtype=target.dtype, shape=target.shape)
     if new.dtype != target.dtype:
         raise TypeError(f"`value` must be {target.dtype}, got {new.dtype}")
     _array.check_one_place([("self", target), ("value", new)])
+    return new
+
+
+def write(variable: Variable, new: _array.Tensor) -> None:
+    """Overwrite a variable's array with what `as_value_of` returned for it."""
+    if not isinstance(new, CudaArray):
+        np.copyto(variable.array, new, casting="same_kind")
+        return
+    target = cuda_array(variable.array, "self")
+    assert target is not None
     _cuda_memory.copy(new, target)
 
 
