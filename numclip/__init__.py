@@ -7,12 +7,15 @@ from numclip._clip import clip_by_average_norm as clip_by_average_norm
 from numclip._clip import clip_by_global_norm as clip_by_global_norm
 from numclip._clip import clip_by_norm as clip_by_norm
 from numclip._clip import clip_by_value as clip_by_value
+from numclip._filter import filter_variables as filter_variables
+from numclip._filter import trainable_variables as trainable_variables
 from numclip._norm import global_norm as global_norm
+from numclip._restore import RestoreReport as RestoreReport
 from numclip._slices import IndexedSlices as IndexedSlices
 from numclip._threads import get_num_threads as get_num_threads
 from numclip._threads import set_num_threads as set_num_threads
 from numclip._variable import Variable as Variable
-from numclip._variable import trainable_variables as trainable_variables
+from numclip._variable_store import VariableStore as VariableStore
 
 if TYPE_CHECKING:
     from numclip import train as train
@@ -26,11 +29,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "IndexedSlices",
+    "RestoreReport",
     "Variable",
+    "VariableStore",
     "clip_by_average_norm",
     "clip_by_global_norm",
     "clip_by_norm",
     "clip_by_value",
+    "filter_variables",
     "gather",
     "get_num_threads",
     "global_norm",

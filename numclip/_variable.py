@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -366,64 +365,3 @@ def write(variable: Variable, new: _array.Tensor) -> None:
     target = cuda_array(variable.array, "self")
     assert target is not None
     _cuda_memory.copy(new, target)
-
-
-def trainable_variables(
-    variables: Iterable[Variable], scope: str | re.Pattern[str] | None = None
-) -> list[Variable]:
-    """Return the trainable ones of some variables, all or those of a scope.
-
-    Parameters
-    ----------
-    variables : iterable of Variable
-        Where to choose from.
-    scope : str or compiled regular expression, optional
-        ``"layer1"`` is the variable of that name and those under ``layer1/``, and not ``layer10``.
-        A regular expression is matched with the beginning of the name, as by `re.match`.
-
-    Returns
-    -------
-    list of Variable
-        In the order given. With a scope, variables without a name are left out; where nothing
-        matches, the list is empty.
-
-    Raises
-    ------
-    TypeError
-        If `scope` is neither, or something is not a Variable.
-
-    References
-    ----------
-    ``tf.compat.v1.trainable_variables`` of TensorFlow, where ``"layer1"`` is ``layer10`` too.
-
-    Examples
-    --------
-    >>> import numclip as nc
-    >>> names = ["layer1/weights", "layer1/bias", "layer10/weights"]
-    >>> variables = [nc.Variable([0.0], name=name) for name in names]
-    >>> [variable.name for variable in nc.trainable_variables(variables, "layer1")]
-    ['layer1/weights', 'layer1/bias']
-    """
-    if scope is not None and not isinstance(scope, str | re.Pattern):
-        raise TypeError(
-            "`scope` must be a string or a compiled regular expression,"
-            f" got {_array.describe(scope)}"
-        )
-    chosen = list(variables)
-    for i, variable in enumerate(chosen):
-        if not isinstance(variable, Variable):
-            raise TypeError(f"`variables[{i}]` must be a Variable, got {_array.describe(variable)}")
-    return [
-        variable
-        for variable in chosen
-        if variable.trainable and (scope is None or _is_in_scope(variable.name, scope))
-    ]
-
-
-def _is_in_scope(name: str | None, scope: str | re.Pattern[str]) -> bool:
-    if name is None:
-        return False
-    if isinstance(scope, re.Pattern):
-        return scope.match(name) is not None
-    scope = scope.rstrip("/")
-    return scope == "" or name == scope or name.startswith(f"{scope}/")

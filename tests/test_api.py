@@ -12,11 +12,14 @@ import numclip as nc
 
 PUBLIC = [
     "IndexedSlices",
+    "RestoreReport",
     "Variable",
+    "VariableStore",
     "clip_by_average_norm",
     "clip_by_global_norm",
     "clip_by_norm",
     "clip_by_value",
+    "filter_variables",
     "gather",
     "get_num_threads",
     "global_norm",
@@ -65,7 +68,7 @@ def documented_objects() -> list[tuple[str, Any]]:
         for member in vars(owner)
         if not member.startswith("_") and member not in getattr(owner, "_fields", ())
     ]
-    is_function = (staticmethod, property)
+    is_function = (staticmethod, classmethod, property)
     return named + [
         (name, member)
         for name, member in members
@@ -74,7 +77,7 @@ def documented_objects() -> list[tuple[str, Any]]:
 
 
 # Names that have no counterpart to refer to.
-OUR_OWN = ("IndexedSlices", "Variable", "set_num_threads", "train.StepResult")
+OUR_OWN = ("IndexedSlices", "RestoreReport", "Variable", "set_num_threads", "train.StepResult")
 DOCUMENTED = documented_objects()
 names = [name for name, _ in DOCUMENTED]
 
@@ -98,8 +101,8 @@ def test_docstring(name: str, member: Any) -> None:
     assert first.endswith("."), first
     if isinstance(member, property) or name == "train.Optimizer":
         return
-    function = member.__func__ if isinstance(member, staticmethod) else member
-    parameters = [p for p in inspect.signature(function).parameters if p != "self"]
+    function = member.__func__ if isinstance(member, staticmethod | classmethod) else member
+    parameters = [p for p in inspect.signature(function).parameters if p not in ("self", "cls")]
     assert "Examples\n--------\n>>> " in text, f"{name} has no example"
     if parameters:
         assert "Parameters\n----------" in text

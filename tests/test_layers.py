@@ -20,6 +20,7 @@ LEVELS = {
     "_cuda_tensors": 7,
     "_headers": 7,
     "_nested": 7,
+    "_name_patterns": 7,
     "_cuda_axes": 8,
     "_cuda_slices": 8,
     "_slices": 9,
@@ -29,10 +30,14 @@ LEVELS = {
     "_clip": 11,
     "_checkpoint": 11,
     "_gradient": 12,
-    "train": 13,
-    "__init__": 14,
-    "_demo": 15,
-    "__main__": 16,
+    "_weight_file": 12,
+    "_restore": 13,
+    "_variable_store": 14,
+    "_filter": 15,
+    "train": 16,
+    "__init__": 17,
+    "_demo": 18,
+    "__main__": 19,
 }
 # One file of a folder may import another, and a module nothing of its own level otherwise.
 FOLDERS = {"_kernels", "train", "_demo"}
