@@ -111,7 +111,7 @@ def test_docstring(name: str, member: Any) -> None:
     assert not missing, f"{name} does not document {missing}"
 
 
-@pytest.mark.parametrize("module", ["autograd", "rich", "matplotlib", "ml_dtypes"])
+@pytest.mark.parametrize("module", ["autograd", "rich", "matplotlib", "ml_dtypes", "safetensors"])
 def test_clipping_imports_only_numpy_and_numba(module: str) -> None:
     # Numba itself imports SciPy, where it is installed.
     program = f"import numclip, sys; print({module!r} in sys.modules)"
