@@ -50,6 +50,10 @@ def _in_archive(archive: zipfile.ZipFile) -> Readers:
     if min(member.header_offset for member in members) != 0:
         raise ValueError("it does not begin with its first member")
     for member in members:
+        # Compares the name with that beside the numbers. A manifest whose name is damaged would
+        # pass for absent, and the integers that stand for bfloat16 for the numbers themselves.
+        archive.open(member).close()
+    for member in members:
         name = member.filename
         if name.endswith(".npy"):
             yield (name.removesuffix(".npy"),), partial(_read_npy, archive, member)

@@ -661,6 +661,19 @@ def test_no_flipped_bits_give_other_numbers(form: str, tmp_path: Path) -> None:
     assert len(restored) < len(whole) / 7 / 2
 
 
+def test_a_manifest_whose_name_is_damaged(tmp_path: Path) -> None:
+    # As integers the bits of bfloat16 could be cast to float32.
+    nc.save(tmp_path / "model", {name: np.ones(8, ml_dtypes.bfloat16) for name in NAMES})
+    whole = (tmp_path / "model").read_bytes()
+    store = nc.VariableStore.from_dict({name: np.zeros(8, np.float32) for name in NAMES})
+    first, last = whole.index(b"numclip.json.npy"), whole.rindex(b"numclip.json.npy")
+    for position in [*range(first, first + 16), *range(last, last + 16)]:
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        (tmp_path / "model").write_bytes(damaged)
+        refusal(store, ValueError, tmp_path / "model")
+
+
 class Unpickled:
     """Leaves a trace where it is unpickled."""
 
