@@ -190,9 +190,9 @@ def trainable_variables(
     >>> [variable.name for variable in nc.trainable_variables(variables, "layer1")]
     ['layer1/weights', 'layer1/bias']
     """
-    if scope is not None and not isinstance(scope, str | re.Pattern):
+    if scope is not None and not (isinstance(scope, str) or _name_patterns.is_expression(scope)):
         raise TypeError(
-            "`scope` must be a string or a compiled regular expression,"
+            "`scope` must be a string or a compiled regular expression of one,"
             f" got {_array.describe(scope)}"
         )
     names, entries = _named_variables(variables)

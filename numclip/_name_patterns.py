@@ -50,8 +50,7 @@ def _as_patterns(given: Any, argument: str) -> list[Pattern]:
         raise ValueError(f"`{argument}` must not be empty, got {given!r}")
     for i, pattern in enumerate(patterns):
         where = f"{argument}[{i}]" if is_list else argument
-        is_text = isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str)
-        if not (is_text or isinstance(pattern, str) or callable(pattern)):
+        if not (isinstance(pattern, str) or is_expression(pattern) or callable(pattern)):
             raise TypeError(
                 f"`{where}` must be a string, a compiled regular expression of one, a function,"
                 f" or a list of these, got {_array.describe(pattern)}"
@@ -59,6 +58,11 @@ def _as_patterns(given: Any, argument: str) -> list[Pattern]:
         if isinstance(pattern, str) and not pattern.rstrip("/"):
             raise ValueError(f"`{where}` must not be empty, got {pattern!r}")
     return patterns
+
+
+def is_expression(pattern: object) -> bool:
+    """Tell a compiled regular expression of strings, and not of bytes."""
+    return isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str)
 
 
 def match(

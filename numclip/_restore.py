@@ -14,10 +14,10 @@ import numpy as np
 from numclip import _array, _checkpoint, _nested, _weight_file
 from numclip._array import Array, Tensor
 from numclip._cuda_array import CudaArray
-from numclip._name_patterns import Patterns, choose, path_of, some, ways_to_write
+from numclip._name_patterns import Patterns, choose, path_of, some
+from numclip._rename import Rename, renamed
 from numclip._variable import Variable, as_value_of, write
 
-Rename: TypeAlias = Mapping[str, str] | Callable[[str], str]
 Source: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
 
 
@@ -80,7 +80,7 @@ def restore(
     asked_for = set(compress(names, choose(names, include, exclude, strict)))
     with _opened(source) as pairs:
         readers = _by_name(pairs)
-        origins, unused = _origins(_renamed(list(readers), rename, strict), names)
+        origins, unused = _origins(renamed(list(readers), rename, strict), names)
         missing = tuple([name for name in names if name in asked_for and name not in origins])
         if strict and missing:
             raise ValueError(
@@ -93,9 +93,9 @@ def restore(
             if name not in asked_for or name not in origins:
                 continue
             array = readers[origins[name]]()
-            mismatch = _mismatch(array, variables[name])
+            mismatch = _mismatch(array, variables[name], name)
             if mismatch is None:
-                values[name] = _as_value(array, variables[name])
+                values[name] = _as_value(array, variables[name], name)
             elif strict:
                 raise mismatch
             else:
@@ -106,8 +106,8 @@ def restore(
     return RestoreReport(tuple(values), left, missing, tuple(mismatched), unused)
 
 
-def _mismatch(array: Array, variable: Variable) -> Exception | None:
-    opening = f"`path_or_mapping` must have {variable.name!r} of"
+def _mismatch(array: Array, variable: Variable, name: str) -> Exception | None:
+    opening = f"`path_or_mapping` must have {name!r} of"
     if array.shape != variable.shape:
         return ValueError(f"{opening} shape {variable.shape}, got {array.shape}")
     if not np.can_cast(array.dtype, variable.dtype, "same_kind"):
@@ -115,9 +115,9 @@ def _mismatch(array: Array, variable: Variable) -> Exception | None:
     return None
 
 
-def _as_value(array: Array, variable: Variable) -> Tensor:
+def _as_value(array: Array, variable: Variable, name: str) -> Tensor:
     # Cast here, where what floating-point errors lead to changes nothing.
-    with _array.named(variable.name):
+    with _array.named(name):
         return as_value_of(variable, array.astype(variable.dtype, copy=False))
 
 
@@ -159,13 +159,13 @@ def _by_name(readers: _weight_file.Readers) -> dict[str, Callable[[], Array]]:
 
 
 def _origins(
-    renamed: Mapping[str, str], names: list[str]
+    new_names: Mapping[str, str], names: list[str]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the array for each variable that there is one for, and the arrays for none."""
     by_path = {path_of(name): name for name in names} | {name: name for name in names}
     origins: dict[str, str] = {}
     unused = []
-    for origin, new_name in renamed.items():
+    for origin, new_name in new_names.items():
         name = by_path.get(new_name, by_path.get(path_of(new_name)))
         if name is None:
             unused.append(origin)
@@ -177,47 +177,3 @@ def _origins(
         else:
             origins[name] = origin
     return origins, tuple(unused)
-
-
-def _renamed(names: list[str], rename: Rename | None, strict: bool) -> dict[str, str]:
-    if rename is None:
-        return {name: name for name in names}
-    if isinstance(rename, Mapping):
-        return _renamed_by_scope(names, rename, strict)
-    if not callable(rename):
-        raise TypeError(f"`rename` must be a dict or a function, got {_array.describe(rename)}")
-    renamed = {name: rename(name) for name in names}
-    for name, new_name in renamed.items():
-        if not isinstance(new_name, str):
-            raise TypeError(
-                f"`rename` must return strings, got {_array.describe(new_name)} for {name!r}"
-            )
-    return renamed
-
-
-def _renamed_by_scope(names: list[str], rename: Mapping[str, str], strict: bool) -> dict[str, str]:
-    for pair in rename.items():
-        for text in pair:
-            if not isinstance(text, str):
-                raise TypeError(
-                    f"`rename` must lead from strings to strings, got {_array.describe(text)}"
-                )
-    keys = {way: key for key in rename for way in ways_to_write(key)}
-    used = set()
-    renamed = {}
-    for name in names:
-        scope, below = path_of(name), ""
-        while scope and scope not in keys:
-            scope, _, last = scope.rpartition("/")
-            below = f"/{last}{below}"
-        renamed[name] = name
-        if scope in keys:
-            used.add(keys[scope])
-            renamed[name] = f"{rename[keys[scope]].rstrip('/')}{below}".lstrip("/")
-    if strict and used != set(rename):
-        unknown = [key for key in rename if key not in used]
-        raise ValueError(
-            f"`rename` must lead from what is there, got {some(unknown)},"
-            f" and the names are {some(names)}"
-        )
-    return renamed

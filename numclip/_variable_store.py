@@ -10,7 +10,8 @@ from typing import Any
 
 from numclip import _array, _nested, _restore
 from numclip._name_patterns import Patterns
-from numclip._restore import Rename, RestoreReport
+from numclip._rename import Rename
+from numclip._restore import RestoreReport
 from numclip._variable import Constraint, Variable
 
 

@@ -86,7 +86,7 @@ PATTERNS: list[tuple[Any, list[str]]] = [
 """A pattern, and the names that it matches, where it need not match any."""
 
 
-@pytest.mark.parametrize(("pattern", "expected"), PATTERNS, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize(("pattern", "expected"), PATTERNS)
 def test_patterns(pattern: Any, expected: list[str]) -> None:
     rest = [name for name in NAMES if name not in expected]
     assert chosen(NAMES, pattern, strict=False) == expected
@@ -303,6 +303,12 @@ def test_patterns_that_are_refused(
 def test_what_has_no_names_is_refused(variables: Any, text: str) -> None:
     with pytest.raises(TypeError, match=re.escape(text)):
         nc.filter_variables(variables, "w")
+
+
+def test_a_scope_that_is_refused() -> None:
+    for scope in (3, b"w", re.compile(b"w"), ["w"], len):
+        with pytest.raises(TypeError, match="`scope` must be a string or a compiled regular"):
+            nc.trainable_variables(named(["w"]), scope)
 
 
 def test_trainable_variables_are_variables() -> None:

@@ -21,6 +21,7 @@ LEVELS = {
     "_headers": 7,
     "_nested": 7,
     "_name_patterns": 7,
+    "_rename": 8,
     "_cuda_axes": 8,
     "_cuda_slices": 8,
     "_slices": 9,
