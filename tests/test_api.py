@@ -39,6 +39,7 @@ PUBLIC_IN_TRAIN = [
     "AdamWOptimizer",
     "FtrlOptimizer",
     "GradientDescentOptimizer",
+    "GroupedOptimizer",
     "MomentumOptimizer",
     "Optimizer",
     "ProximalAdagradOptimizer",
@@ -57,6 +58,16 @@ PUBLIC_IN_TRAIN = [
 ]
 
 
+def members_of(owner: type[Any]) -> list[str]:
+    """Return what a class has itself, or from classes that are not public."""
+    return [
+        member
+        for base in owner.__mro__
+        if base is owner or base.__module__ == "numclip.train._minimizer"
+        for member in vars(base)
+    ]
+
+
 def documented_objects() -> list[tuple[str, Any]]:
     """Return the public functions, classes and methods, each with its name."""
     named = [(name, getattr(nc, name)) for name in PUBLIC if name != "train"]
@@ -65,7 +76,7 @@ def documented_objects() -> list[tuple[str, Any]]:
         (f"{name}.{member}", inspect.getattr_static(owner, member))
         for name, owner in named
         if inspect.isclass(owner)
-        for member in vars(owner)
+        for member in members_of(owner)
         if not member.startswith("_") and member not in getattr(owner, "_fields", ())
     ]
     is_function = (staticmethod, classmethod, property)

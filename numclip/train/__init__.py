@@ -16,6 +16,7 @@ from numclip.train._decay import piecewise_constant as piecewise_constant
 from numclip.train._decay import polynomial_decay as polynomial_decay
 from numclip.train._ftrl import FtrlOptimizer as FtrlOptimizer
 from numclip.train._gradient_descent import GradientDescentOptimizer as GradientDescentOptimizer
+from numclip.train._group import GroupedOptimizer as GroupedOptimizer
 from numclip.train._momentum import MomentumOptimizer as MomentumOptimizer
 from numclip.train._optimizer import Optimizer as Optimizer
 from numclip.train._proximal_adagrad import ProximalAdagradOptimizer as ProximalAdagradOptimizer

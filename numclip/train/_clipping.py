@@ -69,6 +69,12 @@ class Clipping:
                 _read_limit(name, value)
         self._constant = None if any(map(callable, self._options.values())) else self._read()
 
+    @property
+    def is_used(self) -> bool:
+        """Tell whether any option was given."""
+        given = any(value is not None for value in self._options.values())
+        return given or self._nonfinite != "propagate"
+
     def read(self) -> Limits:
         """Return the limits as they are now."""
         return self._read() if self._constant is None else self._constant

@@ -137,6 +137,9 @@ class PlainUpdates:
         norm, self._limited = _norm_of(CudaTensors(self._like, self._entries, ()), limits)
         return norm
 
+    def share(self, other: PlainUpdates | CheckedUpdates, rows: Sequence[int]) -> None:
+        self._limited = other._limited
+
     def apply(self, step: Step) -> None:
         columns = zip(*[step.slots_of(variable) for variable in self.variables], strict=True)
         for i, slots in enumerate(columns):
@@ -225,6 +228,9 @@ class CheckedUpdates:
             return None
         norm, self._limited = _norm_of(_tensors_of(self._updates), limits)
         return norm
+
+    def share(self, other: PlainUpdates | CheckedUpdates, rows: Sequence[int]) -> None:
+        self._limited = other._limited
 
     def apply(self, step: Step) -> None:
         spans = _Spans([_on_device(variable) for variable in self.variables])

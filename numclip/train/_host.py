@@ -95,6 +95,12 @@ class Table:
         self._reals[row, _FACTORS] = 1.0
         self._kept.append(copy)
 
+    def share(self, other: Table, rows: Sequence[int]) -> None:
+        """Take the factors of these rows of another, and the gradients that they are for."""
+        columns = [kernels.SOURCE, kernels.FACTOR, kernels.DOUBLE_FACTOR]
+        self.entries[:, columns] = other.entries[np.ix_(rows, columns)]
+        self._kept.append(other)
+
     def rows(self, chosen: Sequence[int]) -> Table:
         """Return a table of some rows, or this one if those are all."""
         if len(chosen) == len(self.entries):
@@ -217,6 +223,9 @@ class PlainUpdates:
     def clip(self, limits: Limits) -> Norm | None:
         return self._table.clip(limits)
 
+    def share(self, other: PlainUpdates | CheckedUpdates, rows: Sequence[int]) -> None:
+        self._table.share(other._table, rows)
+
     def apply(self, step: Step) -> None:
         slots = self.plan.slots
         if not self.plan.has_all_slots:
@@ -253,6 +262,9 @@ class CheckedUpdates:
         if limits.takes_norms and any(self._is_masked(i) for i in range(len(self._updates))):
             self._table = _table_of([_without_masked(update) for update in self._updates])
         return self._table.clip(limits)
+
+    def share(self, other: PlainUpdates | CheckedUpdates, rows: Sequence[int]) -> None:
+        self._table.share(other._table, rows)
 
     def apply(self, step: Step) -> None:
         # What a constraint makes of a variable is kept apart until all of them have returned.

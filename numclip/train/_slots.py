@@ -30,6 +30,10 @@ class Slots:
         self._keys: dict[str, Variable] = {}
         self._loaded: dict[str, dict[str, Array]] = {}
 
+    @property
+    def count(self) -> int:
+        return len(self._names)
+
     def get(self, variable: Variable, name: str) -> Variable | None:
         return self._slots.get(variable, {}).get(name)
 

@@ -54,6 +54,9 @@ class Updates(Protocol):
     def clip(self, limits: Limits) -> Any:
         """Find what brings the gradients to the limits; return their norm, if it is needed."""
 
+    def share(self, other: Any, rows: Sequence[int]) -> None:
+        """Take what was found for the same gradients among others, at these positions."""
+
     def apply(self, step: Step) -> None:
         """Update the variables."""
 

@@ -102,6 +102,27 @@ def test_masks(name: str, options: dict[str, Any]) -> None:
         assert_same(device, host)
 
 
+@pytest.mark.parametrize("options", [{}, {"global_clipnorm": 0.5, "nonfinite": "raise"}])
+def test_groups(options: dict[str, Any]) -> None:
+    starts = [normal(np.dtype(np.float32), 9, 4) for _ in range(3)]
+    found, expected = [], []
+    for place, results in ((on_device, found), (np.asarray, expected)):
+        variables = [
+            nc.Variable(place(start.copy()), name=name)
+            for start, name in zip(starts, "abc", strict=True)
+        ]
+        optimizer = nc.train.GroupedOptimizer(
+            [("b", nc.train.GradientDescentOptimizer(0.1)), (["a", "c"], nc.train.AdamOptimizer())],
+            **options,
+        )
+        sparse = nc.IndexedSlices(place(starts[2]), place(indices_of(starts[2])))
+        gradients = [place(starts[1]), place(starts[0]), sparse]
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        results += [v.value for v in variables]
+    for device, host in zip(found, expected, strict=True):
+        assert_same(device, host)
+
+
 def test_a_norm_of_rows_of_a_masked_variable_is_refused() -> None:
     variable = nc.Variable(on_device(np.ones((3, 2))), update_mask=[True, False, True])
     gradient = nc.IndexedSlices(on_device(np.ones((1, 2))), on_device(np.array([0])))

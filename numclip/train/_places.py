@@ -1,0 +1,123 @@
+"""The updates of a step, in each place that they are in: the host, and CUDA devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numclip import _array
+from numclip import _compile_cuda as compile_cuda
+from numclip._cuda_array import CudaArray
+from numclip._cuda_libraries import may_be_cuda
+from numclip.train import _host
+from numclip.train._clipping import Limits
+from numclip.train._slots import Slots
+from numclip.train._step_result import StepResult
+from numclip.train._updates import Pair, Update, Updates, check_pairs
+
+_FINITE = Limits(None, None, None, "raise")
+
+
+class Prepared(NamedTuple):
+    """A step of which everything is checked and known but the norm."""
+
+    pairs: Sequence[Pair]
+    places: Sequence[Updates]
+    limits: Limits
+    now: Mapping[str, float]
+
+
+def is_updated(pair: Pair) -> bool:
+    """Tell whether there is a gradient, and its variable is not held still."""
+    return pair[0] is not None and pair[1].trainable
+
+
+def updates_of(
+    pairs: Sequence[Pair],
+    limits: Limits,
+    slots: Slots,
+    plan: _host.Plan | None,
+    sums_duplicates: bool,
+) -> Sequence[Updates]:
+    """Return the checked updates of each place; `plan` is that of the step before."""
+    present = [pair for pair in pairs if pair[0] is not None and pair[1].trainable]
+    plain = _plain(present, slots, plan)
+    if plain is not None:
+        return [plain]
+    checked = check_pairs(pairs, sums_duplicates)
+    on_device = [each for each in checked if isinstance(each.gradient, CudaArray)]
+    on_host = [each for each in checked if not isinstance(each.gradient, CudaArray)]
+    if limits.needs_norm and on_host and on_device:
+        _array.check_one_place(
+            [(f"grads_and_vars[{each.position}][0]", each.gradient) for each in checked]
+        )
+    places: list[Updates] = []
+    if on_host:
+        kept = _host.protected(on_host, slots.of)
+        places.append(_host.CheckedUpdates(kept, has_duplicates=not sums_duplicates))
+    if on_device:
+        places += _on_devices(on_device, slots, sums_duplicates)
+    return places
+
+
+def _plain(pairs: Sequence[Pair], slots: Slots, plan: _host.Plan | None) -> Updates | None:
+    """Return updates of arrays that kernels can read and write where they are, None for others."""
+    if may_be_cuda(pairs[0][1].array):
+        from numclip.train import _cuda
+
+        return _cuda.plain_updates(pairs, slots.of)
+    gradients, variables = zip(*pairs, strict=True)
+    if plan is None or plan.variables != variables:
+        if any([type(gradient) is not np.ndarray for gradient in gradients]):
+            return None
+        plan = _host.plan_for(variables, slots.of, slots.count)
+    return None if plan is None else _host.plain_updates(gradients, plan)
+
+
+def _on_devices(updates: Sequence[Update], slots: Slots, sums_duplicates: bool) -> list[Updates]:
+    from numclip.train import _cuda
+
+    places: list[Updates] = []
+    for device in {each.gradient.device for each in updates}:
+        here = [each for each in updates if each.gradient.device == device]
+        safe = _cuda.protected(here, slots.of)
+        places.append(_cuda.CheckedUpdates(safe, sums_duplicates))
+    return places
+
+
+def launching(pairs: Sequence[Pair]) -> AbstractContextManager[Any]:
+    """Let no other thread launch between a norm and the step that goes by it."""
+    return compile_cuda.LAUNCHES if may_be_cuda(pairs[0][1].array) else nullcontext()
+
+
+def clip_places(places: Sequence[Updates], limits: Limits) -> Any:
+    """Find what brings the gradients to the limits; return their norm, if it is needed."""
+    norms = [updates.clip(limits) for updates in places]
+    return norms[0]
+
+
+def step_result(norm: Any, limits: Limits, message: Callable[[], str]) -> StepResult:
+    """Return what a step has to tell, or raise for gradients that are not finite."""
+    if norm is None:
+        return StepResult()
+    skipped = limits.nonfinite != "propagate" and not norm.is_finite
+    if skipped and limits.nonfinite == "raise":
+        raise FloatingPointError(message())
+    return StepResult(norm.value, limits.global_norm, skipped)
+
+
+def nonfinite_message(pairs: Sequence[Pair]) -> str:
+    for i, pair in enumerate(pairs):
+        if not is_updated(pair):
+            continue
+        alone = updates_of([pair], _FINITE, Slots((), lambda name: 0.0, ""), None, True)[0]
+        norm = alone.clip(_FINITE)
+        if not norm.is_finite:
+            return (
+                f"`grads_and_vars[{i}][0]` must be finite, got a gradient of norm"
+                f" {norm.on_host()} for {pair[1]!r}"
+            )
+    raise AssertionError("some gradient of a norm that is not finite is not finite")
