@@ -19,6 +19,7 @@ from numpy.lib import format as npy
 from numclip import _array, _cuda_memory
 from numclip._array import Array, Tensor
 from numclip._cuda_array import CudaArray
+from numclip._dtypes import dtype_named
 from numclip._nested import Keys, insert, leaves, subscripts
 from numclip._slices import IndexedSlices
 from numclip._variable import Variable
@@ -330,14 +331,3 @@ def _read(archive: zipfile.ZipFile, entry: _Entry) -> Any:
         if stream.read(1):  # the checksum is compared at the end
             raise ValueError(f"it holds more than its {numbers.size} numbers")
     return numbers.astype(stored.newbyteorder("="), copy=False).view(dtype_named(entry.dtype))
-
-
-def dtype_named(name: str | None) -> np.dtype[Any]:
-    if name != "bfloat16":
-        return np.dtype(name)
-    try:
-        import ml_dtypes
-    except ImportError as error:
-        raise ImportError("bfloat16 needs a package: pip install ml_dtypes") from error
-    bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-    return bfloat16

@@ -19,6 +19,7 @@ from numclip._cuda_array import (
     columns_of_views,
     seen,
 )
+from numclip._dtypes import dtype_named
 
 
 class _Torch:
@@ -83,15 +84,7 @@ class _Torch:
 
 @cache
 def _numpy_dtype(torch_dtype: Any) -> np.dtype[Any]:
-    name = str(torch_dtype).removeprefix("torch.")
-    if name != "bfloat16":
-        return np.dtype(name)
-    try:
-        import ml_dtypes
-    except ImportError as error:
-        raise ImportError("bfloat16 needs a package: pip install ml_dtypes") from error
-    bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-    return bfloat16
+    return dtype_named(str(torch_dtype).removeprefix("torch."))
 
 
 class _Cupy:

@@ -13,6 +13,7 @@ from numpy.lib import format as npy
 
 from numclip import _checkpoint
 from numclip._array import Array
+from numclip._dtypes import dtype_named
 from numclip._nested import Keys, subscripts
 
 # The keys of an array, and what reads it.
@@ -79,6 +80,6 @@ def _in_safetensors(path: str, stack: ExitStack) -> Readers:
 def _read_safetensor(file: Any, name: str) -> Array:
     if file.get_slice(name).get_dtype() == "BF16":
         # NumPy knows the dtype only once the package that makes it is there.
-        _checkpoint.dtype_named("bfloat16")
+        dtype_named("bfloat16")
     array: Array = file.get_tensor(name)
     return array

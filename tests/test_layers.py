@@ -14,6 +14,7 @@ LEVELS = {
     "_kernels": 2,
     "_threads": 3,
     "_cuda_array": 3,
+    "_dtypes": 3,
     "_cuda_libraries": 4,
     "_cuda_memory": 5,
     "_array": 6,
