@@ -1,4 +1,4 @@
-"""The step over variables on the host: one table, and one call for all of a dtype."""
+"""The step over variables on the host: plain arrays in one call, others one by one."""
 
 from __future__ import annotations
 
@@ -10,159 +10,17 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from numclip import _array, _headers, _threads
+from numclip import _array, _headers
 from numclip._array import Array
 from numclip._kernels import table as kernels
-from numclip._kernels.elementwise import Bounds, Copy, Scale, ScaleInSteps, map_chunks
-from numclip._kernels.norm import sum_chunks, sum_chunks_parallel
-from numclip._kernels.rules import Everything, MaskAt
-from numclip._kernels.update import (
-    update_all_rows,
-    update_all_rows_parallel,
-    update_chunks,
-    update_chunks_parallel,
-)
-from numclip._kernels.update_table import (
-    fill_updates,
-    kinds_of,
-    limit_all,
-    limit_each,
-    number_chunks,
-)
+from numclip._kernels.update_table import fill_updates, number_chunks
 from numclip._tensors import Norm
 from numclip._variable import UNBOUNDED, Variable
 from numclip.train._clipping import Limits
+from numclip.train._host_table import Table, address_of
 from numclip.train._updates import Step, Update
 
 SlotsOf: TypeAlias = Callable[[Variable], Sequence[Variable] | None]
-
-_NUMBERS: dict[int, Any] = {kind: dtype.type(0) for dtype, kind in _headers.KIND_OF_VIEW.items()}
-_FACTORS = slice(kernels.FACTOR, kernels.DOUBLE_FACTOR + 1)
-_BOUNDS = slice(kernels.LOWEST, kernels.HIGHEST + 1)
-
-
-class Table:
-    """Gradients, what they are multiplied by, and what they update, as kernels see it."""
-
-    def __init__(self, entries: Array, chunks: int, size: int, kept: Any) -> None:
-        self.entries = entries
-        self.chunks = chunks
-        self._size = size
-        self._kept = [kept]
-
-    @property
-    def _reals(self) -> Array:
-        return self.entries.view(np.float64)
-
-    def clip(self, limits: Limits) -> Norm | None:
-        """Store the factors that bring the gradients to the limits; return their norm, if asked."""
-        if not limits.takes_norms:
-            return None
-        sums = self._sums()
-        powers = np.empty((len(self.entries), 2), np.int64)
-        norm = None
-        if limits.needs_norm:
-            limit = math.inf if limits.global_norm is None else limits.global_norm
-            norm = Norm(*limit_all(self.entries, sums, limit, powers))
-        if limits.norm is not None:
-            limit_each(self.entries, sums, limits.norm, powers)
-        if powers.any():
-            for row in np.flatnonzero(powers.any(axis=1)).tolist():
-                self._scale_apart(row, *powers[row].tolist())
-        return norm
-
-    def _sums(self) -> Array:
-        sums = np.empty(self.chunks)
-        parts = _threads.parts_for(self._size)
-        if parts == 1:
-            sum_chunks(self.entries, 0, self.chunks, sums)
-        else:
-            _threads.in_parts(parts, sum_chunks_parallel, self.entries, self.chunks, sums)
-        return sums
-
-    def _scale_apart(self, row: int, power: int, double_power: int) -> None:
-        """Scale a gradient in a copy: only where limits are near the smallest number there is."""
-        single, double = self._reals[row, _FACTORS].tolist()
-        entries = self.entries[row : row + 1]
-        itemsize = kernels.ITEMSIZES[entries[0, kernels.KIND]]
-        copy = np.empty(entries[0, kernels.SIZE] * itemsize, np.uint8)
-        apart = entries.copy()
-        apart[0, kernels.TARGET] = _address_of(copy)
-        operation = ScaleInSteps(single, power, double, double_power)
-        chunks, _ = number_chunks(apart)
-        map_chunks(operation, apart, 0, chunks)
-        entries[0, kernels.SOURCE] = _address_of(copy)
-        self._reals[row, _FACTORS] = 1.0
-        self._kept.append(copy)
-
-    def share(self, other: Table, rows: Sequence[int]) -> None:
-        """Take the factors of these rows of another, and the gradients that they are for."""
-        columns = [kernels.SOURCE, kernels.FACTOR, kernels.DOUBLE_FACTOR]
-        self.entries[:, columns] = other.entries[np.ix_(rows, columns)]
-        self._kept.append(other)
-
-    def rows(self, chosen: Sequence[int]) -> Table:
-        """Return a table of some rows, or this one if those are all."""
-        if len(chosen) == len(self.entries):
-            return self
-        entries = self.entries[chosen]
-        chunks, size = number_chunks(entries)
-        return Table(entries, chunks, size, self._kept)
-
-    def update(
-        self, step: Step, bounds: Array | None, is_masked: bool = False, in_order: bool = False
-    ) -> None:
-        """Update each variable by its gradient, which is dense or of some rows.
-
-        All of them have masks, or none. Rows that occur more than once have to be taken in order.
-        """
-        kinds = kinds_of(self.entries)
-        parts = 1 if in_order else _threads.parts_for(self._size)
-        operations = self._operations(step.limits, bounds, is_masked)
-        for kind, like in _NUMBERS.items():
-            if kinds >> kind & 1:
-                hyperparameters = step.hyperparameters(_compute_type(kind))
-                arguments = (hyperparameters, *operations, like, kind, self.entries)
-                if parts == 1:
-                    update_chunks(*arguments, 0, self.chunks)
-                else:
-                    _threads.in_parts(parts, update_chunks_parallel, *arguments, self.chunks)
-
-    def update_all_rows(
-        self, step: Step, bounds: Array | None, is_masked: bool, update: Update
-    ) -> None:
-        """Update the only variable of the table, rows without a gradient too."""
-        rows, width = update.variable.shape[0], int(self.entries[0, kernels.WIDTH])
-        kind = int(self.entries[0, kernels.KIND])
-        hyperparameters = step.row_hyperparameters(_compute_type(kind))
-        operations = self._operations(step.limits, bounds, is_masked)
-        arguments = (hyperparameters, *operations, _NUMBERS[kind], self.entries)
-        order = np.argsort(update.rows)
-        parts = max(1, min(_threads.parts_for(rows * width), rows))
-        if parts == 1:
-            update_all_rows(*arguments, order, 0, rows)
-        else:
-            _threads.in_parts(parts, update_all_rows_parallel, *arguments, order, rows)
-
-    def _operations(
-        self, limits: Limits, bounds: Array | None, is_masked: bool
-    ) -> tuple[Any, Any, Any]:
-        """Return what clips gradients, bounds variables, and masks them, by the rows' numbers."""
-        clip: Any = Scale(1.0, 1.0) if limits.clips else Copy()
-        if limits.value is not None:
-            clip = Bounds(-limits.value, limits.value)
-        if bounds is not None:
-            self._reals[:, _BOUNDS] = bounds
-        bound = Copy() if bounds is None else Bounds(0.0, 0.0)
-        return clip, bound, MaskAt(0, 0) if is_masked else Everything()
-
-
-def _compute_type(kind: int) -> type[np.floating[Any]]:
-    return np.float64 if kind == kernels.FLOAT64 else np.float32
-
-
-def _address_of(array: Array) -> int:
-    return int(array.__array_interface__["data"][0])
 
 
 class Plan(NamedTuple):
@@ -198,7 +56,7 @@ def _addresses_of(variables: Sequence[Variable], slots_of: SlotsOf, count: int) 
     for row, variable in zip(addresses, variables, strict=True):
         slots = slots_of(variable)
         if slots is not None:
-            row[:] = [_address_of(slot.array) for slot in slots]
+            row[:] = [address_of(slot.array) for slot in slots]
     return addresses
 
 
@@ -309,12 +167,12 @@ class CheckedUpdates:
         table = self._table.rows(batch)
         variables = [self.variables[i] for i in batch]
         for row, variable, each in zip(table.entries, variables, buffers, strict=True):
-            row[kernels.TARGET] = _address_of(each.number)
+            row[kernels.TARGET] = address_of(each.number)
             row[kernels.FIRST_SLOT : kernels.FIRST_SLOT + len(each.slots)] = [
-                _address_of(slot) for slot in each.slots
+                address_of(slot) for slot in each.slots
             ]
             if variable.update_mask is not None:
-                row[kernels.MASK] = _address_of(variable.update_mask)
+                row[kernels.MASK] = address_of(variable.update_mask)
         bounds, is_masked = _bounds_of(variables), self._is_masked(batch[0])
         if self._takes_all_rows(batch[0], step):
             table.update_all_rows(step, bounds, is_masked, self._updates[batch[0]])
@@ -356,11 +214,11 @@ def _table_of(updates: Sequence[Update]) -> Table:
     flats = [_array.flat(update.gradient) for update in updates]
     entries = np.zeros((len(updates), kernels.WIDE_COLUMNS), np.int64)
     for row, flat, update in zip(entries, flats, updates, strict=True):
-        row[kernels.SOURCE] = _address_of(flat)
+        row[kernels.SOURCE] = address_of(flat)
         row[kernels.SIZE] = flat.size
         row[kernels.KIND] = _headers.KIND_OF_VIEW[flat.dtype]
         if update.rows is not None:
-            row[kernels.ROWS] = _address_of(update.rows)
+            row[kernels.ROWS] = address_of(update.rows)
             row[kernels.WIDTH] = math.prod(update.variable.shape[1:])
     chunks, size = number_chunks(entries)
     return Table(entries, chunks, size, (flats, updates))

@@ -1,0 +1,154 @@
+"""Gradients on the host and what they update, as one table for kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numclip import _headers, _threads
+from numclip._array import Array
+from numclip._kernels import table as kernels
+from numclip._kernels.elementwise import Bounds, Copy, Scale, ScaleInSteps, map_chunks
+from numclip._kernels.norm import sum_chunks, sum_chunks_parallel
+from numclip._kernels.rules import Everything, MaskAt
+from numclip._kernels.update import (
+    update_all_rows,
+    update_all_rows_parallel,
+    update_chunks,
+    update_chunks_parallel,
+)
+from numclip._kernels.update_table import kinds_of, limit_all, limit_each, number_chunks
+from numclip._tensors import Norm
+from numclip.train._clipping import Limits
+from numclip.train._updates import Step, Update
+
+_NUMBERS: dict[int, Any] = {kind: dtype.type(0) for dtype, kind in _headers.KIND_OF_VIEW.items()}
+_FACTORS = slice(kernels.FACTOR, kernels.DOUBLE_FACTOR + 1)
+_BOUNDS = slice(kernels.LOWEST, kernels.HIGHEST + 1)
+
+
+class Table:
+    """Gradients, what they are multiplied by, and what they update, as kernels see it."""
+
+    def __init__(self, entries: Array, chunks: int, size: int, kept: Any) -> None:
+        self.entries = entries
+        self.chunks = chunks
+        self._size = size
+        self._kept = [kept]
+
+    @property
+    def _reals(self) -> Array:
+        return self.entries.view(np.float64)
+
+    def clip(self, limits: Limits) -> Norm | None:
+        """Store the factors that bring the gradients to the limits; return their norm, if asked."""
+        if not limits.takes_norms:
+            return None
+        sums = self._sums()
+        powers = np.empty((len(self.entries), 2), np.int64)
+        norm = None
+        if limits.needs_norm:
+            limit = math.inf if limits.global_norm is None else limits.global_norm
+            norm = Norm(*limit_all(self.entries, sums, limit, powers))
+        if limits.norm is not None:
+            limit_each(self.entries, sums, limits.norm, powers)
+        if powers.any():
+            for row in np.flatnonzero(powers.any(axis=1)).tolist():
+                self._scale_apart(row, *powers[row].tolist())
+        return norm
+
+    def _sums(self) -> Array:
+        sums = np.empty(self.chunks)
+        parts = _threads.parts_for(self._size)
+        if parts == 1:
+            sum_chunks(self.entries, 0, self.chunks, sums)
+        else:
+            _threads.in_parts(parts, sum_chunks_parallel, self.entries, self.chunks, sums)
+        return sums
+
+    def _scale_apart(self, row: int, power: int, double_power: int) -> None:
+        """Scale a gradient in a copy: only where limits are near the smallest number there is."""
+        single, double = self._reals[row, _FACTORS].tolist()
+        entries = self.entries[row : row + 1]
+        itemsize = kernels.ITEMSIZES[entries[0, kernels.KIND]]
+        copy = np.empty(entries[0, kernels.SIZE] * itemsize, np.uint8)
+        apart = entries.copy()
+        apart[0, kernels.TARGET] = address_of(copy)
+        operation = ScaleInSteps(single, power, double, double_power)
+        chunks, _ = number_chunks(apart)
+        map_chunks(operation, apart, 0, chunks)
+        entries[0, kernels.SOURCE] = address_of(copy)
+        self._reals[row, _FACTORS] = 1.0
+        self._kept.append(copy)
+
+    def share(self, other: Table, rows: Sequence[int]) -> None:
+        """Take the factors of these rows of another, and the gradients that they are for."""
+        columns = [kernels.SOURCE, kernels.FACTOR, kernels.DOUBLE_FACTOR]
+        self.entries[:, columns] = other.entries[np.ix_(rows, columns)]
+        self._kept.append(other)
+
+    def rows(self, chosen: Sequence[int]) -> Table:
+        """Return a table of some rows, or this one if those are all."""
+        if len(chosen) == len(self.entries):
+            return self
+        entries = self.entries[chosen]
+        chunks, size = number_chunks(entries)
+        return Table(entries, chunks, size, self._kept)
+
+    def update(
+        self, step: Step, bounds: Array | None, is_masked: bool = False, in_order: bool = False
+    ) -> None:
+        """Update each variable by its gradient, which is dense or of some rows.
+
+        All of them have masks, or none. Rows that occur more than once have to be taken in order.
+        """
+        kinds = kinds_of(self.entries)
+        parts = 1 if in_order else _threads.parts_for(self._size)
+        operations = self._operations(step.limits, bounds, is_masked)
+        for kind, like in _NUMBERS.items():
+            if kinds >> kind & 1:
+                hyperparameters = step.hyperparameters(_compute_type(kind))
+                arguments = (hyperparameters, *operations, like, kind, self.entries)
+                if parts == 1:
+                    update_chunks(*arguments, 0, self.chunks)
+                else:
+                    _threads.in_parts(parts, update_chunks_parallel, *arguments, self.chunks)
+
+    def update_all_rows(
+        self, step: Step, bounds: Array | None, is_masked: bool, update: Update
+    ) -> None:
+        """Update the only variable of the table, rows without a gradient too."""
+        rows, width = update.variable.shape[0], int(self.entries[0, kernels.WIDTH])
+        kind = int(self.entries[0, kernels.KIND])
+        hyperparameters = step.row_hyperparameters(_compute_type(kind))
+        operations = self._operations(step.limits, bounds, is_masked)
+        arguments = (hyperparameters, *operations, _NUMBERS[kind], self.entries)
+        order = np.argsort(update.rows)
+        parts = max(1, min(_threads.parts_for(rows * width), rows))
+        if parts == 1:
+            update_all_rows(*arguments, order, 0, rows)
+        else:
+            _threads.in_parts(parts, update_all_rows_parallel, *arguments, order, rows)
+
+    def _operations(
+        self, limits: Limits, bounds: Array | None, is_masked: bool
+    ) -> tuple[Any, Any, Any]:
+        """Return what clips gradients, bounds variables, and masks them, by the rows' numbers."""
+        clip: Any = Scale(1.0, 1.0) if limits.clips else Copy()
+        if limits.value is not None:
+            clip = Bounds(-limits.value, limits.value)
+        if bounds is not None:
+            self._reals[:, _BOUNDS] = bounds
+        bound = Copy() if bounds is None else Bounds(0.0, 0.0)
+        return clip, bound, MaskAt(0, 0) if is_masked else Everything()
+
+
+def _compute_type(kind: int) -> type[np.floating[Any]]:
+    return np.float64 if kind == kernels.FLOAT64 else np.float32
+
+
+def address_of(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
