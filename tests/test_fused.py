@@ -16,6 +16,7 @@ from optimizers import (
     for_every_optimizer,
     normal,
     same,
+    with_dtypes,
 )
 
 import numclip as nc
@@ -102,9 +103,8 @@ def assert_is_coalesce_clip_apply(
         assert_same(held(fused, variables), held(unfused, others))
 
 
-@for_every_optimizer
+@with_dtypes
 @by_every_option
-@for_every_dtype
 @pytest.mark.parametrize("kind", SHAPES)
 def test_a_fused_clip_is_coalesce_clip_apply(row: Row, option: str, kind: str, dtype: Any) -> None:
     for limit in (0.37, 1.5, 1e4):
@@ -441,8 +441,7 @@ def unit_columns(numbers: Array) -> Array:
     return (numbers / lengths).astype(numbers.dtype)
 
 
-@for_every_optimizer
-@for_every_dtype
+@with_dtypes
 def test_a_constraint_that_is_a_function_is_applied_after_the_step(row: Row, dtype: Any) -> None:
     found = nc.Variable(normal((6, 3), dtype), constraint=unit_columns)
     beside, alone = (nc.Variable(normal(4, dtype)) for _ in range(2))
