@@ -137,7 +137,15 @@ for name, member in list(vars(module).items()):
 
 @pytest.mark.parametrize(
     ("module", "count"),
-    [("clip", 6), ("norm", 3), ("slices", 2), ("optimizer", 4), ("filters", 2), ("startup", 4)],
+    [
+        ("clip", 6),
+        ("norm", 3),
+        ("slices", 2),
+        ("optimizer", 4),
+        ("partial_updates", 2),
+        ("filters", 2),
+        ("startup", 4),
+    ],
 )
 def test_benchmarks_run(module: str, count: int) -> None:
     process = run("-W", "error", "-c", RUN_BENCHMARKS, module)
