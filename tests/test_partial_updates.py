@@ -5,7 +5,9 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from optimizers import DTYPES, OPTIMIZERS, SOME_OPTIMIZERS, normal
+from hypothesis import given
+from hypothesis import strategies as st
+from optimizers import DTYPES, OPTIMIZERS, SOME_OPTIMIZERS, normal, same
 
 import numclip as nc
 
@@ -196,3 +198,67 @@ def test_masks_refused(mask: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         nc.Variable(array, update_mask=mask)
     assert not array.any()
+
+
+SHAPES = [(), (1,), (7,), (3, 4), (2, 3, 2), (0, 3)]
+any_optimizer = st.sampled_from(list(OPTIMIZERS)).map(lambda name: OPTIMIZERS[name].make)
+any_dtype = st.sampled_from(DTYPES)
+
+
+@given(
+    any_optimizer,
+    any_dtype,
+    st.lists(st.tuples(st.sampled_from(SHAPES), st.booleans()), max_size=6),
+)
+def test_any_subset_can_be_frozen(
+    make: Any, dtype: Any, drawn: list[tuple[tuple[int, ...], bool]]
+) -> None:
+    """Frozen variables keep their bits; the others are as those of an optimizer of them alone."""
+    cases = [((5,), True), *drawn]  # as one of them has to be updated
+    starts = [normal(shape, dtype, seed) for seed, (shape, _) in enumerate(cases)]
+    found = [
+        nc.Variable(start.copy(), trainable=trainable)
+        for start, (_, trainable) in zip(starts, cases, strict=True)
+    ]
+    alone = [
+        nc.Variable(start.copy())
+        for start, (_, trainable) in zip(starts, cases, strict=True)
+        if trainable
+    ]
+    optimizers = [make(), make()]
+    for step in range(STEPS):
+        gradients = [normal(v.shape, dtype, 10 + step + i) for i, v in enumerate(found)]
+        live = [g for g, v in zip(gradients, found, strict=True) if v.trainable]
+        optimizers[0].apply_gradients(zip(gradients, found, strict=True))
+        optimizers[1].apply_gradients(zip(live, alone, strict=True))
+    expected = iter(alone)
+    for variable, start in zip(found, starts, strict=True):
+        if variable.trainable:
+            ours, theirs = state_of(optimizers[0], variable), next(expected)
+            assert all(map(same, ours, state_of(optimizers[1], theirs)))
+        else:
+            assert same(variable.value, start)
+            slots = [optimizers[0].get_slot(variable, n) for n in optimizers[0].get_slot_names()]
+            assert slots == [None] * len(slots)
+
+
+@given(any_optimizer, any_dtype, st.sampled_from([s for s in SHAPES if s]), st.data())
+def test_any_mask_is_as_slicing_by_hand(
+    make: Any, dtype: Any, shape: tuple[int, ...], data: st.DataObject
+) -> None:
+    of_rows = data.draw(st.booleans())
+    size = shape[0] if of_rows else int(np.prod(shape))
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)), bool)
+    mask = mask if of_rows else mask.reshape(shape)
+    start = normal(shape, dtype)
+    masked, cut_out = nc.Variable(start.copy(), update_mask=mask), nc.Variable(start[mask])
+    optimizers = [make(), make()]
+    for step in range(STEPS):
+        gradient = normal(shape, dtype, 1 + step)
+        optimizers[0].apply_gradients([(gradient, masked)])
+        optimizers[1].apply_gradients([(gradient[mask], cut_out)])
+    found, expected = state_of(optimizers[0], masked), state_of(optimizers[1], cut_out)
+    assert all(same(x[mask], y) for x, y in zip(found, expected, strict=True))
+    assert same(masked.value[~mask], start[~mask])
+    for name, slot in zip(optimizers[0].get_slot_names(), found[1:], strict=True):
+        assert np.all(slot[~mask] == dtype(optimizers[0]._initial_slot(name)))
