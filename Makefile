@@ -23,6 +23,7 @@ demo: $(VENV)/.installed
 golden: .venv-golden/.installed
 	.venv-golden/bin/python tests/golden/make.py --check tests/golden/tensorflow.npz
 	.venv-golden/bin/python tests/golden/decay.py --check tests/golden/decay.json
+	.venv-golden/bin/python tests/golden/gradients.py --check tests/golden/gradients.json
 
 # The benchmarks that asv tracks, of the working tree.
 bench: .venv-compare/.installed

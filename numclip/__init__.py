@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numclip._checkpoint import save as save
     from numclip._gradient import gather as gather
     from numclip._gradient import gradients as gradients
+    from numclip._gradient import gradients_function as gradients_function
     from numclip._gradient import value_and_gradients as value_and_gradients
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ __all__ = [
     "get_num_threads",
     "global_norm",
     "gradients",
+    "gradients_function",
     "load",
     "save",
     "set_num_threads",
@@ -56,6 +58,7 @@ _LATER = {
     "gradients": "numclip._gradient",
     "load": "numclip._checkpoint",
     "save": "numclip._checkpoint",
+    "gradients_function": "numclip._gradient",
     "train": "numclip.train",
     "value_and_gradients": "numclip._gradient",
 }

@@ -74,6 +74,21 @@ def describe(value: object) -> str:
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
+class RecordedError(TypeError):
+    """Numbers are asked for, and what came stands for an array that is being differentiated."""
+
+
+def _refuse_recorded(value: object, argument: str, expected: str) -> None:
+    """Refuse what NumPy would make an array of objects of, one element after another."""
+    if isinstance(value, np.ndarray) or not hasattr(type(value), "_node"):
+        return
+    recorded: Any = value
+    if recorded._trace >= 0:
+        raise RecordedError(
+            f"`{argument}` must be {expected}, got {describe(value)}, which is being differentiated"
+        )
+
+
 def as_array(
     value: object,
     argument: str,
@@ -94,6 +109,7 @@ def _refuse_cuda(value: object, argument: str) -> None:
 def _as_host_array(
     value: object, argument: str, accepts: Callable[[np.dtype[Any]], bool], expected: str
 ) -> Array:
+    _refuse_recorded(value, argument, expected)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
@@ -136,6 +152,7 @@ def as_integers(value: object, argument: str) -> Array:
 
 
 def _as_host_integers(value: object, argument: str) -> Array:
+    _refuse_recorded(value, argument, "integers")
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:

@@ -70,6 +70,11 @@ def clip_by_value(
         If a bound does not broadcast to `t` or is out of the range of an integer `t`, or if the
         minimum, both being scalars, is above the maximum.
 
+    Notes
+    -----
+    In a loss it is differentiated, with respect to the bounds too: the gradient is that of what the
+    result is equal to, of `t` where a bound is equal as well, and of the minimum where it is NaN.
+
     References
     ----------
     ``tf.clip_by_value`` of TensorFlow.
@@ -83,10 +88,15 @@ def clip_by_value(
     if name is not None:
         with _array.named(name):
             return clip_by_value(t, clip_value_min, clip_value_max, out=out)
-    checked = operand(t, out, "t", accepts=_is_number, expected=_NUMBERS)
-    values, target, result = checked
-    lowest = _as_bound(clip_value_min, values, "clip_value_min")
-    highest = _as_bound(clip_value_max, values, "clip_value_max")
+    try:
+        checked = operand(t, out, "t", accepts=_is_number, expected=_NUMBERS)
+        values, target, result = checked
+        lowest = _as_bound(clip_value_min, values, "clip_value_min")
+        highest = _as_bound(clip_value_max, values, "clip_value_max")
+    except _array.RecordedError:
+        from numclip import _clip_gradient
+
+        return _clip_gradient.clip_by_value(clip_by_value, t, clip_value_min, clip_value_max, out)
     if _are_scalars(lowest, highest):
         if lowest.item() > highest.item():
             raise ValueError(
@@ -199,6 +209,11 @@ def clip_by_norm(
         If `clip_norm` is negative or NaN or does not broadcast, or if `axes` are out of range or
         repeated.
 
+    Notes
+    -----
+    In a loss it is differentiated, with respect to `clip_norm` too: at the limit as over it, and at
+    zero as under it.
+
     References
     ----------
     ``tf.clip_by_norm`` of TensorFlow. R. Pascanu, T. Mikolov, Y. Bengio, On the difficulty of
@@ -214,10 +229,15 @@ def clip_by_norm(
     if name is not None:
         with _array.named(name):
             return clip_by_norm(t, clip_norm, axes, out=out)
-    checked = operand(t, out, "t")
-    reduced = _as_axes(axes, checked.values.ndim)
-    shape = tuple(1 if i in reduced else n for i, n in enumerate(checked.values.shape))
-    limits = _as_limits(clip_norm, shape)
+    try:
+        checked = operand(t, out, "t")
+        reduced = _as_axes(axes, checked.values.ndim)
+        shape = tuple(1 if i in reduced else n for i, n in enumerate(checked.values.shape))
+        limits = _as_limits(clip_norm, shape)
+    except _array.RecordedError:
+        from numclip import _clip_gradient
+
+        return _clip_gradient.clip_by_norm(clip_by_norm, t, clip_norm, axes, out)
     if limits.size == 1:
         tensors_of([checked]).clip(limits.item())
     else:
@@ -334,6 +354,10 @@ def clip_by_average_norm(
     ValueError
         If `clip_norm` is negative, NaN or not a scalar, or if IndexedSlices have no `dense_shape`.
 
+    Notes
+    -----
+    In a loss it is differentiated as `clip_by_norm` is.
+
     References
     ----------
     ``tf.compat.v1.clip_by_average_norm`` of TensorFlow.
@@ -347,10 +371,15 @@ def clip_by_average_norm(
     if name is not None:
         with _array.named(name):
             return clip_by_average_norm(t, clip_norm, out=out)
-    checked = operand(t, out, "t")
-    shape = require_shape(t, "t") if isinstance(t, IndexedSlices) else checked.values.shape
+    try:
+        checked = operand(t, out, "t")
+        shape = require_shape(t, "t") if isinstance(t, IndexedSlices) else checked.values.shape
+        limit = _array.as_limit(clip_norm, "clip_norm")
+    except _array.RecordedError:
+        from numclip import _clip_gradient
+
+        return _clip_gradient.clip_by_average_norm(clip_by_average_norm, t, clip_norm, out)
     size = float(np.prod(shape, dtype=np.float64))
-    limit = _array.as_limit(clip_norm, "clip_norm")
     shift = 0
     if math.isinf(limit * size) and math.isfinite(limit):
         # The same quotient of numbers that are all 2**64 times smaller.
@@ -413,6 +442,11 @@ def clip_by_global_norm(
     FloatingPointError
         With ``nonfinite="raise"``; it names the first entry that is not finite.
 
+    Notes
+    -----
+    In a loss it is differentiated, with respect to `clip_norm` and `use_norm` too: at the limit as
+    over it. At zero the gradient of `global_norm`, and through it that of all, is NaN.
+
     References
     ----------
     ``tf.clip_by_global_norm`` of TensorFlow. R. Pascanu, T. Mikolov, Y. Bengio, On the difficulty
@@ -430,17 +464,24 @@ def clip_by_global_norm(
     if name is not None:
         with _array.named(name):
             return clip_by_global_norm(t_list, clip_norm, use_norm, nonfinite=nonfinite, out=out)
-    limit = _array.as_limit(clip_norm, "clip_norm")
     if nonfinite not in ("propagate", "raise", "zero"):
         raise ValueError(
             f'`nonfinite` must be "propagate", "raise" or "zero", got {_array.describe(nonfinite)}'
         )
-    if use_norm is None:
-        norm, results = clip_list(t_list, out, limit, nonfinite)
-    else:
-        tensors, results = tensors_to_write(t_list, out)
-        given: Any = tensors.given_norm(use_norm)
-        norm = tensors.scale(given, limit, nonfinite)
+    try:
+        limit = _array.as_limit(clip_norm, "clip_norm")
+        if use_norm is None:
+            norm, results = clip_list(t_list, out, limit, nonfinite)
+        else:
+            tensors, results = tensors_to_write(t_list, out)
+            given: Any = tensors.given_norm(use_norm)
+            norm = tensors.scale(given, limit, nonfinite)
+    except _array.RecordedError:
+        from numclip import _clip_gradient
+
+        return _clip_gradient.clip_by_global_norm(
+            clip_by_global_norm, t_list, clip_norm, use_norm, nonfinite, out
+        )
     if nonfinite == "raise" and not norm.is_finite:
         raise FloatingPointError(_nonfinite_message(t_list, use_norm))
     reported = norm.value if use_norm is None else use_norm

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import autograd.numpy as anp
@@ -16,6 +17,7 @@ from autograd.numpy.numpy_vspaces import ArrayVSpace
 from autograd.tracer import Box, isbox, new_box, notrace_primitives, toposort, trace_stack
 
 from numclip import _array
+from numclip._boxes import current, sum_to_shape, unboxed
 from numclip._slices import IndexedSlices
 from numclip._variable import Tape, Variable, read, tapes
 
@@ -26,18 +28,18 @@ Box.types.add(Variable)
 _LOCK = threading.RLock()
 
 
-class _Node(VJPNode):  # type: ignore[misc]
+class Node(VJPNode):  # type: ignore[misc]
     """Hands arrays or boxes to the gradients of primitives, which know nothing of variables."""
 
     def __init__(
         self, value: Any, fun: Any, args: Any, kwargs: Any, parent_argnums: Any, parents: Any
     ) -> None:
-        args = tuple(arg.value if type(arg) is Variable else arg for arg in args)
+        args = tuple(map(current, args))
         super().__init__(value, fun, args, kwargs, parent_argnums, parents)
 
 
 # What autograd does not record, it does not record for this kind of node either.
-notrace_primitives[_Node] = notrace_primitives[VJPNode]
+notrace_primitives[Node] = notrace_primitives[VJPNode]
 
 
 def _register_scalar(kind: type[Any]) -> None:
@@ -47,7 +49,7 @@ def _register_scalar(kind: type[Any]) -> None:
         VSpace.register(kind, ArrayVSpace)
 
 
-class _Tape:
+class RecordingTape:
     """Records the variables that a loss reads: those given, or all trainable ones."""
 
     def __init__(self, watched: Iterable[Variable] | None, trace: int) -> None:
@@ -69,16 +71,16 @@ class _Tape:
         if not (variable.trainable if self.watched is None else variable in self.watched):
             return None
         _register_scalar(variable.dtype.type)
-        box = new_box(read(variable, outer), self.trace, _Node.new_root())
+        box = new_box(read(variable, outer), self.trace, Node.new_root())
         self.boxes[variable] = box
         return box
 
 
 @contextmanager
-def _recording(watched: Iterable[Variable] | None) -> Iterator[_Tape]:
+def _recording(watched: Iterable[Variable] | None) -> Iterator[RecordingTape]:
     top = trace_stack.top
     trace_stack.top = top + 1
-    tape = _Tape(watched, top + 1)
+    tape = RecordingTape(watched, top + 1)
     tapes.stack.append(tape)
     try:
         yield tape
@@ -93,32 +95,35 @@ def _evaluate(loss: Callable[[], Any], argument: str) -> Any:
         raise TypeError(
             f"`{argument}` must be a function without arguments, got {_array.describe(loss)}"
         )
-    result = loss()
-    if isinstance(result, Variable):
-        result = result.value
-    if isinstance(result, IndexedSlices) or not _array.is_floating(_unboxed(result).dtype):
-        raise TypeError(f"`{argument}` must return floating numbers, got {_array.describe(result)}")
+    return _as_loss(loss(), argument)
+
+
+def _as_loss(result: Any, argument: str) -> Any:
+    result = current(result)
+    value = unboxed(result)
+    if isinstance(value, IndexedSlices) or not _array.is_floating(np.asarray(value).dtype):
+        raise TypeError(f"`{argument}` must return floating numbers, got {_array.describe(value)}")
     return result
 
 
-def _unboxed(value: Any) -> Any:
-    while isbox(value):
-        value = value._value
-    return np.asarray(value)
-
-
 def _backward(end: Any, cotangent: Any, gradients: dict[Any, Any]) -> None:
-    """Add what flows back from `end` to the gradients of the nodes where the tape begins."""
+    """Add what flows back from `end` to the gradients of the nodes where the tape begins.
+
+    A gradient function may give None, from where nothing flows on.
+    """
     outgrads = {end._node: (cotangent, False)}
     for node in toposort(end._node):
-        outgrad = outgrads.pop(node)
+        outgrad = outgrads.pop(node, None)
+        if outgrad is None:
+            continue
         if not node.parents:
             gradients[node] = _add(gradients.get(node), outgrad)
             continue
         if isinstance(outgrad[0], IndexedSlices):
             outgrad = (outgrad[0].to_dense(), True)
         for parent, ingrad in zip(node.parents, node.vjp(outgrad[0]), strict=True):
-            outgrads[parent] = _add(outgrads.get(parent), (ingrad, False))
+            if ingrad is not None:
+                outgrads[parent] = _add(outgrads.get(parent), (ingrad, False))
 
 
 def _add(sum_so_far: tuple[Any, bool] | None, summand: tuple[Any, bool]) -> tuple[Any, bool]:
@@ -135,36 +140,29 @@ def _add(sum_so_far: tuple[Any, bool] | None, summand: tuple[Any, bool]) -> tupl
     return add_outgrads(sum_so_far, gradient)  # type: ignore[no-any-return]
 
 
-def _as_gradient(gradient: Any, variable: Variable) -> Any:
-    """Give a gradient its variable's dtype and shape, whatever the constants of the loss were."""
+def _as_gradient(gradient: Any, of: Any) -> Any:
+    """Give a gradient its array's dtype and shape, whatever the constants of the loss were."""
     if isinstance(gradient, IndexedSlices):
-        return gradient._replace(values=np.array(gradient.values, variable.dtype))
-    if anp.shape(gradient) != variable.shape:
-        gradient = _sum_to_shape(gradient, variable.shape)
+        return gradient._replace(values=np.array(gradient.values, of.dtype))
+    if anp.shape(gradient) != of.shape:
+        # autograd leaves out the sum over what was broadcast for some functions: anp.where.
+        gradient = sum_to_shape(gradient, of.shape)
     if isbox(gradient):
-        return gradient if gradient.dtype == variable.dtype else gradient.astype(variable.dtype)
-    return np.asarray(gradient, variable.dtype)
+        return gradient if gradient.dtype == of.dtype else gradient.astype(of.dtype)
+    return np.asarray(gradient, of.dtype)
 
 
-def _sum_to_shape(gradient: Any, shape: tuple[int, ...]) -> Any:
-    """Sum over what was broadcast, which autograd leaves out for some functions: anp.where."""
-    gradient = anp.sum(gradient, axis=tuple(range(anp.ndim(gradient) - len(shape))))
-    stretched = tuple(i for i, n in enumerate(shape) if n == 1 and anp.shape(gradient)[i] != 1)
-    return anp.sum(gradient, axis=stretched, keepdims=True)
-
-
-def _own(pairs: list[tuple[Any, Variable]], foreign: Iterable[Any]) -> list[tuple[Any, Variable]]:
+def _own(gradients: list[Any], foreign: Iterable[Any]) -> list[Any]:
     """Copy gradients that show memory of one another, of variables or of the caller."""
     seen = {id(_array.owner(each)) for each in foreign}
-    seen |= {id(_array.owner(variable.array)) for _, variable in pairs}
     owned = []
-    for gradient, variable in pairs:
+    for gradient in gradients:
         if isinstance(gradient, np.ndarray):
             owner = id(_array.owner(gradient))
             if owner in seen or not gradient.flags.writeable:
                 gradient = gradient.copy()
             seen.add(owner)
-        owned.append((gradient, variable))
+        owned.append(gradient)
     return owned
 
 
@@ -203,20 +201,23 @@ def differentiate(
         for result, seed in zip(results, seeds, strict=True):
             if isbox(result) and result._trace == tape.trace:
                 _backward(result, seed, gradients)
-        pairs = []
-        for variable in tape.boxes if variables is None else variables:
-            node = tape.boxes[variable]._node if variable in tape.boxes else None
-            gradient = gradients[node][0] if node in gradients else None
-            pairs.append((None if gradient is None else _as_gradient(gradient, variable), variable))
+        asked = list(tape.boxes) if variables is None else variables
+        found = [_gradient_of(tape.boxes.get(each), each, gradients) for each in asked]
     values = [
         result._value if isbox(result) and result._trace == tape.trace else result
         for result in results
     ]
-    return values, _own(pairs, [*seeds, *values])
+    owned = _own(found, [*(variable.array for variable in asked), *seeds, *values])
+    return values, list(zip(owned, asked, strict=True))
+
+
+def _gradient_of(box: Any, of: Any, gradients: dict[Any, Any]) -> Any:
+    node = None if box is None else box._node
+    return _as_gradient(gradients[node][0], of) if node in gradients else None
 
 
 def _as_cotangent(cotangent: Any, result: Any, argument: str) -> Any:
-    value = _unboxed(result)
+    value = np.asarray(unboxed(result))
     if cotangent is None:
         return np.ones(value.shape, value.dtype)
     if isinstance(cotangent, Variable):
@@ -321,13 +322,94 @@ def value_and_gradients(loss: Callable[[], Any], xs: Any) -> tuple[Any, list[Any
     return values[0], [gradient for gradient, _ in pairs]
 
 
+def gradients_function(f: Callable[..., Any]) -> Callable[..., list[Any]]:
+    r"""Return the function that computes the gradients of another one.
+
+    .. math:: x_1, \dots, x_n \mapsto \partial f / \partial x_1, \dots, \partial f / \partial x_n
+
+    Parameters
+    ----------
+    f : callable
+        Takes arrays, by position, and returns floating numbers, computed with operators and
+        functions of `autograd.numpy`. More than one element is summed.
+
+    Returns
+    -------
+    callable
+        Takes what `f` takes, and returns a list with one entry for each positional argument, of its
+        shape and dtype; None where `f` does not depend on it, and where it is not floating
+        numbers. What is given by keyword is constant. Its own gradients are second derivatives.
+
+    Raises
+    ------
+    TypeError
+        If `f` is not a function; when it is called, if no argument is floating numbers, or `f`
+        does not return such.
+
+    References
+    ----------
+    ``tf.contrib.eager.gradients_function`` of TensorFlow 1.
+
+    Examples
+    --------
+    >>> import autograd.numpy as anp, numpy as np, numclip as nc
+    >>> first = nc.gradients_function(lambda x: anp.sin(x) ** 2)
+    >>> second = nc.gradients_function(lambda x: first(x)[0])
+    >>> x = np.pi / 12
+    >>> first(x)[0].round(12), second(x)[0].round(12)  # sin(2 x) and 2 cos(2 x)
+    (np.float64(0.5), np.float64(1.732050807569))
+    """
+    if not callable(f):
+        raise TypeError(f"`f` must be a function, got {_array.describe(f)}")
+
+    @wraps(f)
+    def gradients_of(*args: Any, **kwargs: Any) -> list[Any]:
+        given = [_as_argument(arg, i) for i, arg in enumerate(args)]
+        if not any(map(_is_differentiable, given)):
+            raise TypeError(f"one argument at least must be floating numbers, got {args}")
+        with _LOCK:
+            with _recording(()) as tape:
+                boxes = [
+                    new_box(arg, tape.trace, Node.new_root()) if _is_differentiable(arg) else None
+                    for arg in given
+                ]
+                inputs = [
+                    arg if box is None else box for arg, box in zip(given, boxes, strict=True)
+                ]
+                result = _as_loss(f(*inputs, **kwargs), "f")
+            gradients: dict[Any, Any] = {}
+            if isbox(result) and result._trace == tape.trace:
+                _backward(result, _as_cotangent(None, result, "f"), gradients)
+            found = [
+                _gradient_of(box, arg, gradients) for arg, box in zip(given, boxes, strict=True)
+            ]
+        return _own(found, given)
+
+    return gradients_of
+
+
+def _as_argument(arg: Any, position: int) -> Any:
+    """Make arrays of floats and lists; others are constants, unless they are arrays."""
+    arg = current(arg)
+    if isinstance(arg, float | list | tuple):
+        return _array.as_array(arg, f"argument {position}", lambda _: True)
+    return arg
+
+
+def _is_differentiable(arg: Any) -> bool:
+    if isinstance(arg, np.ndarray | np.generic) and _array.is_floating(arg.dtype):
+        _register_scalar(arg.dtype.type)
+        return True
+    return bool(isbox(arg))
+
+
 @primitive  # type: ignore[untyped-decorator]
 def _take(params: Any, indices: Any) -> Any:
     return np.asarray(params)[indices]
 
 
 @primitive  # type: ignore[untyped-decorator]
-def _scatter_add(rows: Any, indices: Any, shape: tuple[int, ...]) -> Any:
+def scatter_add(rows: Any, indices: Any, shape: tuple[int, ...]) -> Any:
     return _as_slices(rows, indices, shape).to_dense()
 
 
@@ -340,14 +422,14 @@ def _take_vjp(_: Any, params: Any, indices: Any) -> Callable[[Any], Any]:
 
     def vjp(cotangent: Any) -> Any:
         if isbox(cotangent):
-            return _scatter_add(cotangent, indices, shape)
+            return scatter_add(cotangent, indices, shape)
         return _as_slices(cotangent, indices, shape)
 
     return vjp
 
 
 defvjp(_take, _take_vjp)
-defvjp(_scatter_add, lambda ans, rows, indices, shape: lambda g: _take(g, indices))
+defvjp(scatter_add, lambda ans, rows, indices, shape: lambda g: _take(g, indices))
 
 
 def gather(params: Any, indices: Any) -> Any:

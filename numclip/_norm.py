@@ -38,6 +38,10 @@ def global_norm(t_list: Any, name: str | None = None) -> Any:
     ValueError
         If the arrays are not all in one place.
 
+    Notes
+    -----
+    In a loss it is differentiated; at zero the gradient is NaN.
+
     References
     ----------
     ``tf.linalg.global_norm`` of TensorFlow.
@@ -51,4 +55,9 @@ def global_norm(t_list: Any, name: str | None = None) -> Any:
     if name is not None:
         with _array.named(name):
             return global_norm(t_list)
-    return tensors_to_read(t_list).norm().value
+    try:
+        return tensors_to_read(t_list).norm().value
+    except _array.RecordedError:
+        from numclip import _clip_gradient
+
+        return _clip_gradient.global_norm(global_norm, t_list)

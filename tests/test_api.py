@@ -24,6 +24,7 @@ PUBLIC = [
     "get_num_threads",
     "global_norm",
     "gradients",
+    "gradients_function",
     "load",
     "save",
     "set_num_threads",
