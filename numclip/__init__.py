@@ -21,10 +21,18 @@ if TYPE_CHECKING:
     from numclip import train as train
     from numclip._checkpoint import load as load
     from numclip._checkpoint import save as save
+    from numclip._custom_gradient import custom_gradient as custom_gradient
     from numclip._gradient import gather as gather
     from numclip._gradient import gradients as gradients
     from numclip._gradient import gradients_function as gradients_function
     from numclip._gradient import value_and_gradients as value_and_gradients
+    from numclip._gradient_flow import clip_gradient as clip_gradient
+    from numclip._gradient_flow import reverse_gradient as reverse_gradient
+    from numclip._gradient_flow import sign as sign
+    from numclip._gradient_flow import stop_gradient as stop_gradient
+    from numclip._gradient_flow import straight_through as straight_through
+    from numclip._gradient_override import gradient_override_map as gradient_override_map
+    from numclip._gradient_override import register_gradient as register_gradient
 
 __version__ = "0.1.0"
 
@@ -38,14 +46,22 @@ __all__ = [
     "clip_by_norm",
     "clip_by_value",
     "filter_variables",
+    "clip_gradient",
+    "custom_gradient",
     "gather",
     "get_num_threads",
     "global_norm",
+    "gradient_override_map",
     "gradients",
     "gradients_function",
     "load",
+    "register_gradient",
+    "reverse_gradient",
     "save",
     "set_num_threads",
+    "sign",
+    "stop_gradient",
+    "straight_through",
     "train",
     "trainable_variables",
     "value_and_gradients",
@@ -54,11 +70,19 @@ __all__ = [
 
 # Imported at first use: clipping does without, and gradients need autograd.
 _LATER = {
+    "clip_gradient": "numclip._gradient_flow",
+    "custom_gradient": "numclip._custom_gradient",
     "gather": "numclip._gradient",
+    "gradient_override_map": "numclip._gradient_override",
     "gradients": "numclip._gradient",
     "load": "numclip._checkpoint",
     "save": "numclip._checkpoint",
     "gradients_function": "numclip._gradient",
+    "register_gradient": "numclip._gradient_override",
+    "reverse_gradient": "numclip._gradient_flow",
+    "sign": "numclip._gradient_flow",
+    "stop_gradient": "numclip._gradient_flow",
+    "straight_through": "numclip._gradient_flow",
     "train": "numclip.train",
     "value_and_gradients": "numclip._gradient",
 }

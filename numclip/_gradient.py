@@ -18,6 +18,7 @@ from autograd.tracer import Box, isbox, new_box, notrace_primitives, toposort, t
 
 from numclip import _array
 from numclip._boxes import current, sum_to_shape, unboxed
+from numclip._gradient_override import NotOverridden, overrides
 from numclip._slices import IndexedSlices
 from numclip._variable import Tape, Variable, read, tapes
 
@@ -29,17 +30,25 @@ _LOCK = threading.RLock()
 
 
 class Node(VJPNode):  # type: ignore[misc]
-    """Hands arrays or boxes to the gradients of primitives, which know nothing of variables."""
+    """One use of a primitive, by whose gradient, or the one put in its place, gradients flow back.
+
+    That gradient is handed arrays or boxes, as autograd's know nothing of variables.
+    """
 
     def __init__(
         self, value: Any, fun: Any, args: Any, kwargs: Any, parent_argnums: Any, parents: Any
     ) -> None:
         args = tuple(map(current, args))
-        super().__init__(value, fun, args, kwargs, parent_argnums, parents)
+        override = overrides.functions.get(fun)
+        if override is None:
+            super().__init__(value, fun, args, kwargs, parent_argnums, parents)
+        else:
+            self.parents = parents
+            self.vjp = override.vjp(value, args, kwargs, parent_argnums)
 
 
-# What autograd does not record, it does not record for this kind of node either.
-notrace_primitives[Node] = notrace_primitives[VJPNode]
+# What autograd does not record, as its gradient is zero, has a node where another is put in place.
+notrace_primitives[Node] = NotOverridden(notrace_primitives[VJPNode])
 
 
 def _register_scalar(kind: type[Any]) -> None:
