@@ -18,6 +18,7 @@ from numclip._variable import Variable as Variable
 from numclip._variable_store import VariableStore as VariableStore
 
 if TYPE_CHECKING:
+    from numclip import nn as nn
     from numclip import train as train
     from numclip._checkpoint import load as load
     from numclip._checkpoint import save as save
@@ -55,6 +56,7 @@ __all__ = [
     "gradients",
     "gradients_function",
     "load",
+    "nn",
     "register_gradient",
     "reverse_gradient",
     "save",
@@ -78,6 +80,7 @@ _LATER = {
     "load": "numclip._checkpoint",
     "save": "numclip._checkpoint",
     "gradients_function": "numclip._gradient",
+    "nn": "numclip.nn",
     "register_gradient": "numclip._gradient_override",
     "reverse_gradient": "numclip._gradient_flow",
     "sign": "numclip._gradient_flow",

@@ -29,6 +29,7 @@ PUBLIC = [
     "gradients",
     "gradients_function",
     "load",
+    "nn",
     "register_gradient",
     "reverse_gradient",
     "save",
@@ -40,6 +41,7 @@ PUBLIC = [
     "trainable_variables",
     "value_and_gradients",
 ]
+PUBLIC_IN_NN = ["conv2d", "conv2d_backprop_filter", "conv2d_backprop_input"]
 PUBLIC_IN_TRAIN = [
     "AdadeltaOptimizer",
     "AdagradDAOptimizer",
@@ -79,7 +81,8 @@ def members_of(owner: type[Any]) -> list[str]:
 
 def documented_objects() -> list[tuple[str, Any]]:
     """Return the public functions, classes and methods, each with its name."""
-    named = [(name, getattr(nc, name)) for name in PUBLIC if name != "train"]
+    named = [(name, getattr(nc, name)) for name in PUBLIC if name not in ("nn", "train")]
+    named += [(f"nn.{name}", getattr(nc.nn, name)) for name in PUBLIC_IN_NN]
     named += [(f"train.{name}", getattr(nc.train, name)) for name in PUBLIC_IN_TRAIN]
     members = [
         (f"{name}.{member}", inspect.getattr_static(owner, member))
@@ -105,6 +108,7 @@ names = [name for name, _ in DOCUMENTED]
 def test_public_names() -> None:
     assert sorted(nc.__all__) == PUBLIC
     assert set(PUBLIC) <= set(dir(nc))
+    assert sorted(name for name in vars(nc.nn) if not name.startswith("_")) == PUBLIC_IN_NN
     assert sorted(name for name in vars(nc.train) if not name.startswith("_")) == PUBLIC_IN_TRAIN
 
 
