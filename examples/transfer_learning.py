@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -35,9 +36,6 @@ RATE = 0.01
 CLIP_NORM = 1.0
 STEPS_PER_POINT = 5  # of a curve
 PICTURE = Path(__file__).parent.parent / "docs" / "transfer-learning.png"
-
-
-# Data
 
 
 class Images(NamedTuple):
@@ -67,9 +65,6 @@ def split(images: Images, rng: np.random.Generator) -> tuple[Images, Images]:
     few = [rng.permutation(np.flatnonzero(images.labels == c))[:SHOTS] for c in range(CLASSES)]
     others = np.delete(np.arange(len(images.labels)), np.concatenate(few))
     return images.take(np.concatenate(few)), images.take(others)
-
-
-# Model
 
 
 def make_network(rng: np.random.Generator) -> nc.VariableStore:
@@ -105,17 +100,13 @@ def accuracy(network: nc.VariableStore, images: Images) -> float:
     return float(np.mean(logits(network, images.windows).argmax(axis=1) == images.labels))
 
 
-# Training
-
-
 def pretrain(images: Images, epochs: int, rng: np.random.Generator) -> nc.VariableStore:
     network = make_network(rng)
     optimizer = nc.train.AdamOptimizer(0.003, global_clipnorm=CLIP_NORM)
     for _ in range(epochs):
         order = rng.permutation(len(images.labels))
         for rows in np.array_split(order, len(order) // 64):
-            batch = images.take(rows)
-            optimizer.minimize(lambda batch=batch: loss(network, batch))
+            optimizer.minimize(partial(loss, network, images.take(rows)))
     return network
 
 
@@ -166,7 +157,7 @@ def fine_tune(way: Way, trained: Path, few: Images, others: Images, steps: int, 
         for variable in backbone:
             variable.trainable = not is_frozen
         start = perf_counter()
-        optimizer.minimize(lambda: loss(network, few))
+        optimizer.minimize(partial(loss, network, few))
         elapsed += perf_counter() - start
         assert not is_frozen or bits_of(backbone) == before, "a frozen variable has changed"
         if (step + 1) % STEPS_PER_POINT == 0:
@@ -179,9 +170,6 @@ def bits_of(variables: Sequence[nc.Variable]) -> list[bytes]:
     return [variable.value.tobytes() for variable in variables]
 
 
-# Report
-
-
 def table_of(runs: dict[Way, list[Run]]) -> Table:
     draws = len(next(iter(runs.values())))
     table = Table(title=f"The digits 5 to 9, of {SHOTS} images each: mean of {draws} draws")
@@ -191,13 +179,13 @@ def table_of(runs: dict[Way, list[Run]]) -> Table:
     for way, of_way in runs.items():
         last = [run.accuracies[-1] for run in of_way]
         milliseconds = 1e3 * np.median([run.seconds[-1] for run in of_way])
-        unchanged = sum(run.backbone_is_unchanged for run in of_way)
+        is_unchanged = all(run.backbone_is_unchanged for run in of_way)
         table.add_row(
             way.name,
             f"{np.mean(last):.1%}",
             f"{np.std(last):.1%}",
             f"{milliseconds:.0f} ms",
-            {0: "changed", draws: "unchanged"}[unchanged],
+            "unchanged" if is_unchanged else "changed",
         )
     return table
 
