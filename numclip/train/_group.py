@@ -10,6 +10,7 @@ from numclip._filter import filter_variables
 from numclip._variable import Variable
 from numclip.train._checks import check_step
 from numclip.train._clipping import Clipping, Limits
+from numclip.train._host import PlainUpdates, Plan
 from numclip.train._hyperparameter import Hyperparameter
 from numclip.train._minimizer import Minimizer
 from numclip.train._optimizer import Optimizer
@@ -99,6 +100,7 @@ class GroupedOptimizer(Minimizer):
                     f"`groups[{i}][1]` must have no limit beside that of all groups together"
                 )
         self._known: tuple[tuple[Variable, ...], list[int]] = ((), [])
+        self._plan: Plan | None = None
 
     def apply_gradients(
         self,
@@ -164,7 +166,7 @@ class GroupedOptimizer(Minimizer):
         ]
         with launching(pairs):
             if self._clips_all:
-                results = [_clip_together(pairs, present, prepared, members, limits)]
+                results = [self._clip_together(pairs, present, prepared, members, limits)]
                 results *= len(prepared)
             else:
                 results = [
@@ -180,6 +182,25 @@ class GroupedOptimizer(Minimizer):
         if step is not None and len(kept) == len(prepared):
             step += 1
         return results[0] if self._clips_all else StepResult(skipped=len(kept) < len(prepared))
+
+    def _clip_together(
+        self,
+        pairs: Sequence[Pair],
+        present: Sequence[Pair],
+        prepared: Sequence[Prepared],
+        members: Sequence[Sequence[int]],
+        limits: Limits,
+    ) -> StepResult:
+        """Find what brings all gradients to the limit, and hand it to the groups."""
+        no_slots = Slots((), lambda name: 0.0, "")
+        places = updates_of(present, limits, no_slots, self._plan, True)
+        norm = clip_places(places, limits)
+        result = step_result(norm, limits, lambda: nonfinite_message(pairs))
+        for each, rows in zip(prepared, members, strict=True):
+            each.places[0].share(places[0], rows)
+        if isinstance(places[0], PlainUpdates):
+            self._plan = places[0].plan
+        return result
 
     def _groups_of(self, variables: tuple[Variable, ...]) -> list[int]:
         """Return the number of each variable's group."""
@@ -331,23 +352,6 @@ def _as_group(group: Any, position: int) -> tuple[Any, Optimizer]:
     # Refuses what is no filter.
     filter_variables({"": None}, include, strict=False)
     return include, optimizer
-
-
-def _clip_together(
-    pairs: Sequence[Pair],
-    present: Sequence[Pair],
-    prepared: Sequence[Prepared],
-    members: Sequence[Sequence[int]],
-    limits: Limits,
-) -> StepResult:
-    """Find what brings all gradients to the limit, and hand it to the groups."""
-    no_slots = Slots((), lambda name: 0.0, "")
-    places = updates_of(present, limits, no_slots, None, True)
-    norm = clip_places(places, limits)
-    result = step_result(norm, limits, lambda: nonfinite_message(pairs))
-    for each, rows in zip(prepared, members, strict=True):
-        each.places[0].share(places[0], rows)
-    return result
 
 
 def _commit(steps: Sequence[tuple[Optimizer, Prepared]]) -> None:
