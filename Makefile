@@ -36,7 +36,8 @@ bench: .venv-compare/.installed
 gpu:
 	$(PYTHON) -m asv_benchmarks.gpu
 
-# numclip beside PyTorch, TensorFlow, optax and NumPy; writes docs/performance/comparison.md.
+# numclip beside PyTorch, TensorFlow, optax and NumPy; writes comparison.md and steps.md in
+# docs/performance.
 compare: .venv-compare/.installed
 	.venv-compare/bin/python -m asv_benchmarks.compare
 

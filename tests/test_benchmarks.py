@@ -22,7 +22,15 @@ from asv_benchmarks.benchmarks.processes import Process, WorkerError
 from asv_benchmarks.benchmarks.sampling import limits_of
 from asv_benchmarks.benchmarks.workloads import WORKLOADS, arrays_of
 from asv_benchmarks.compare.measure import QUICK, Measurement, Measurer
-from asv_benchmarks.compare.rows import CONTENDER_NAMES, ROWS, Contender, Row, Target, select
+from asv_benchmarks.compare.rows import (
+    CONTENDER_NAMES,
+    ROWS,
+    SUBJECTS,
+    Contender,
+    Row,
+    Target,
+    select,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -244,8 +252,12 @@ def test_quick_comparison(tmp_path: Path) -> None:
         *("--contenders", "numclip", "numpy", "--output-dir", str(tmp_path)),
     )
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:]
-    text = (tmp_path / "comparison.md").read_text(encoding="utf-8")
-    assert "the figures mean nothing" in text
-    for row in ROWS:
-        assert f"## {row.section}" in text
+    texts = {
+        subject: (tmp_path / name).read_text(encoding="utf-8")
+        for subject, name in (("clipping", "comparison.md"), ("steps", "steps.md"))
+    }
+    assert all("the figures mean nothing" in text for text in texts.values())
+    assert {row.section for row in ROWS} == {each for part in SUBJECTS.values() for each in part}
+    for subject, sections in SUBJECTS.items():
+        assert all(f"## {section}" in texts[subject] for section in sections)
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")

@@ -221,6 +221,8 @@ def test_a_terminal_has_a_bar_until_control_c(tmp_path: Path) -> None:
         stdout=end,
         stderr=end,
         env=ENVIRONMENT | {"TERM": "xterm-256color"},
+        # What is run in the background of a shell has it ignored, and its children with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     os.close(end)
     output = b""

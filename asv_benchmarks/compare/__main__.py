@@ -14,17 +14,23 @@ from rich.progress import track
 from ..benchmarks.peers import is_installed
 from .measure import NUMCLIP, QUICK, Measurement, Measurer, Settings
 from .report import markdown, print_tables
-from .rows import CONTENDER_NAMES, ROWS, WORKLOAD_NAMES, Row, select
+from .rows import CONTENDER_NAMES, SUBJECTS, WORKLOAD_NAMES, Row, select
 from .setting import Setting, describe_setting
 
 _ROOT = Path(__file__).parents[2]
 _DOCUMENTED = _ROOT / "docs" / "performance"
 _TRIED = _ROOT / "build" / "performance"
+_TITLES = {
+    "clipping": "numclip and what one would use instead",
+    "steps": "Steps that clip: numclip and what one would use instead",
+}
+_FILES = {"clipping": "comparison.md", "steps": "steps.md"}
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m asv_benchmarks.compare", description=__doc__)
     parser.add_argument("--workloads", nargs="+", choices=WORKLOAD_NAMES, default=WORKLOAD_NAMES)
+    parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--contenders", nargs="+", choices=CONTENDER_NAMES, default=CONTENDER_NAMES)
     parser.add_argument("--rounds", type=int, help=f"by default {Settings().rounds}")
     parser.add_argument(
@@ -47,7 +53,8 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def _output_folder(arguments: argparse.Namespace, rows: Sequence[Row]) -> Path:
     if arguments.output_dir is not None:
         return Path(arguments.output_dir)
-    is_whole = tuple(rows) == ROWS and not arguments.quick
+    whole = select(WORKLOAD_NAMES, CONTENDER_NAMES, arguments.subjects)
+    is_whole = list(rows) == whole and not arguments.quick
     return _DOCUMENTED if is_whole else _TRIED
 
 
@@ -74,15 +81,22 @@ def _write(folder: Path, setting: Setting, measurements: Sequence[Measurement]) 
     from .picture import save_picture
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_picture(measurements, folder / "comparison.png")
-    text = markdown(setting, measurements, "comparison.png")
-    (folder / "comparison.md").write_text(text, encoding="utf-8")
+    for subject, sections in SUBJECTS.items():
+        chosen = [each for each in measurements if each.row.section in sections]
+        if not chosen:
+            continue
+        picture = ""
+        if subject == "clipping":
+            picture = "comparison.png"
+            save_picture(chosen, folder / picture)
+        text = markdown(setting, chosen, _TITLES[subject], picture)
+        (folder / _FILES[subject]).write_text(text, encoding="utf-8")
 
 
 def main(given: Sequence[str] | None = None) -> int:
     arguments = _arguments(given)
     console = Console()
-    rows = select(arguments.workloads, arguments.contenders)
+    rows = select(arguments.workloads, arguments.contenders, arguments.subjects)
     settings = _settings(arguments)
     setting, measurements = _measure(console, rows, list(arguments.contenders), settings)
     print_tables(console, measurements)

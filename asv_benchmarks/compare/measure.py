@@ -23,7 +23,7 @@ from ..benchmarks.programs import FIRST_CLIP, NORM
 from ..benchmarks.rounds import Ratio, alternate, ratio
 from ..benchmarks.sampling import over_limit
 from ..benchmarks.workloads import WORKLOADS, arrays_of
-from .rows import MACHINE, Contender, Row, Target
+from .rows import MACHINE, STEP_MACHINE, Contender, Row, Target
 
 NUMCLIP = "numclip"
 
@@ -100,7 +100,7 @@ def _exact_for(row: Row, is_capped: bool) -> float:
     operation = row.contenders[0].operation
     if operation == "start":
         return NORM
-    if row.section == MACHINE and operation != "norm":
+    if row.section in (MACHINE, STEP_MACHINE) and operation != "norm":
         return math.nan
     if operation == "coalesce" or (operation.endswith("_rows") and operation != "clip_rows"):
         kind = "sums"

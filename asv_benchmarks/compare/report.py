@@ -137,18 +137,22 @@ def _markdown_table(lines: Lines) -> str:
     return "\n\n".join(filter(None, (f"## {lines.title}", lines.remark, text)))
 
 
-def markdown(setting: Setting, measurements: Sequence[Measurement], picture: str) -> str:
+def markdown(
+    setting: Setting, measurements: Sequence[Measurement], title: str, picture: str = ""
+) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in setting.versions.items())
     settings = setting.settings
     method = _METHOD.format(
         threads=setting.threads, rounds=settings.rounds, milliseconds=1e3 * settings.seconds
     )
+    shown = f"![Times of the others, as multiples of numclip's]({picture})\n\n" if picture else ""
     trial = "**A trial on tensors of capped size: the figures mean nothing.**\n\n"
     return (
-        "# numclip and what one would use instead\n\n"
+        f"# {title}\n\n"
         f"{trial if settings.is_capped else ''}"
         f"{setting.date}. {setting.processor}, {setting.system}; the load average was"
         f" {setting.load:.1f} at the start. {versions}.\n\n"
-        f"![Times of the others, as multiples of numclip's]({picture})\n\n"
-        f"{method}\n" + "\n\n".join(_markdown_table(lines) for lines in tables(measurements)) + "\n"
+        f"{shown}{method}\n"
+        + "\n\n".join(_markdown_table(lines) for lines in tables(measurements))
+        + "\n"
     )

@@ -50,6 +50,17 @@ STEPS = "Clip by the global norm, and step"
 ROW_STEPS = "The same with a sparse gradient"
 START = "From the start of a process to the first clipped gradient"
 MACHINE = "Against the limit of the machine"
+STEP_MACHINE = "A step against the limit of the machine"
+
+# What is written to a file each.
+SUBJECTS = {
+    "clipping": (IN_PLACE, TO_NEW, INTO, DTYPES, SLICES, COALESCE, START, MACHINE),
+    "steps": (STEPS, ROW_STEPS, STEP_MACHINE),
+}
+
+_PLAIN_LOOPS = (
+    "Loops of Numba on two threads that read and write as many bytes, in numclip's own process."
+)
 
 SECTIONS = {
     IN_PLACE: (
@@ -74,9 +85,8 @@ SECTIONS = {
         " that their values are scaled by hand."
     ),
     START: "A gradient of 1,000 float32; whatever a library caches on disk is there.",
-    MACHINE: (
-        "Loops of Numba on two threads that read and write as many bytes, in numclip's own process."
-    ),
+    MACHINE: _PLAIN_LOOPS,
+    STEP_MACHINE: _PLAIN_LOOPS,
 }
 
 _NUMCLIP = Contender("numclip", "numclip", "clip_in_place")
@@ -244,16 +254,30 @@ def _start() -> list[Row]:
 
 # What, the workload, the operation, a plain loop, and how many times longer it may take than that.
 _AGAINST_MACHINE = (
-    ("norm, a read", "64M", "norm", "plain_read", 1.1),
-    ("scaling in place, a read and a write", "64M", "scale", "plain_read_modify_write", 1.1),
-    ("clip and Adam, 5 reads and 3 writes", "32M", "clip_and_adam", "plain_step", 1.15),
+    (MACHINE, "norm, a read", "64M", "norm", "plain_read", 1.1),
+    (
+        MACHINE,
+        "scaling in place, a read and a write",
+        "64M",
+        "scale",
+        "plain_read_modify_write",
+        1.1,
+    ),
+    (
+        STEP_MACHINE,
+        "clip and Adam, 5 reads and 3 writes",
+        "32M",
+        "clip_and_adam",
+        "plain_step",
+        1.15,
+    ),
 )
 
 
 def _machine() -> list[Row]:
     return [
         Row(
-            MACHINE,
+            section,
             workload,
             (
                 Contender("numclip", "machine", operation, "numclip"),
@@ -263,7 +287,7 @@ def _machine() -> list[Row]:
             case=case,
             targets=(Target(1 / at_most, ("plain loop",)),),
         )
-        for case, workload, operation, plain, at_most in _AGAINST_MACHINE
+        for section, case, workload, operation, plain, at_most in _AGAINST_MACHINE
     ]
 
 
@@ -274,9 +298,9 @@ ROWS = (
     *_dtypes(),
     *_slices(),
     *_coalesce(),
+    *_start(),
     *_steps(),
     *_row_steps(),
-    *_start(),
     *_machine(),
 )
 
@@ -287,10 +311,13 @@ CONTENDER_NAMES = tuple(
 )
 
 
-def select(workloads: Collection[str], peers: Collection[str]) -> list[Row]:
-    """Return the rows of these workloads, each with the contenders that are of these peers."""
+def select(
+    workloads: Collection[str], peers: Collection[str], subjects: Collection[str] = tuple(SUBJECTS)
+) -> list[Row]:
+    """Return the rows of these, each with the contenders that are of these peers."""
+    sections = [section for subject in subjects for section in SUBJECTS[subject]]
     return [
         row._replace(contenders=tuple(c for c in row.contenders if c.home in peers))
         for row in ROWS
-        if row.workload in workloads
+        if row.workload in workloads and row.section in sections
     ]
