@@ -54,6 +54,14 @@ def some_passages(characters: int, length: int, count: int) -> Any:
     return np.random.default_rng(0).integers(characters, size=(length, count))
 
 
+@pytest.fixture(autouse=True)
+def interrupts_are_heard() -> Iterator[None]:
+    """What runs in the background of a shell ignores them, and its children with it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_the_gradients_of_the_loss_are_right() -> None:
     network = Network(5, embedding=3, hidden=4, dtype=np.float64)
     passages = some_passages(5, length=6, count=2)
@@ -221,8 +229,6 @@ def test_a_terminal_has_a_bar_until_control_c(tmp_path: Path) -> None:
         stdout=end,
         stderr=end,
         env=ENVIRONMENT | {"TERM": "xterm-256color"},
-        # What is run in the background of a shell has it ignored, and its children with it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     os.close(end)
     output = b""
