@@ -7,6 +7,7 @@ import pytest
 from optimizers import OPTIMIZERS, normal, same
 
 import numclip as nc
+from numclip.train import _host_table
 
 Descent, Adam, Grouped = (
     nc.train.GradientDescentOptimizer,
@@ -235,3 +236,25 @@ def test_groups_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         Grouped(groups, **options)
+
+
+def test_many_small_variables_take_one_call_for_each_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = nc.VariableStore()
+    for name in ("backbone", "head"):
+        with store.scope(name):
+            for i in range(500):
+                store.variable(f"w{i}", np.zeros(3, np.float32))
+    calls: list[Any] = []
+    kernel = _host_table.update_chunks
+
+    def counted(*arguments: Any) -> None:
+        calls.append(arguments)
+        kernel(*arguments)
+
+    monkeypatch.setattr(_host_table, "update_chunks", counted)
+    grouped = Grouped([("backbone", Descent(0.1)), ("head", Adam(0.1))], global_clipnorm=1.0)
+    for _ in range(2):
+        calls.clear()
+        grouped.apply_gradients([(np.ones(3, np.float32), each) for each in store.values()])
+        assert len(calls) == 2
+    assert all(np.all(each.value < 0.0) for each in store.values())
