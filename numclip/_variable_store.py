@@ -113,7 +113,7 @@ class VariableStore(Mapping[str, Variable]):
         initial_value: Any,
         trainable: bool = True,
         constraint: Constraint | None = None,
-        **options: Any,
+        update_mask: Any = None,
     ) -> Variable:
         """Make a variable in the open scope.
 
@@ -123,7 +123,7 @@ class VariableStore(Mapping[str, Variable]):
             Its name in the scope, of one component or several.
         initial_value : array
             As for `Variable`: the array itself, which is not copied.
-        trainable, constraint, **options
+        trainable, constraint, update_mask
             As for `Variable`.
 
         Returns
@@ -155,7 +155,13 @@ class VariableStore(Mapping[str, Variable]):
         _check_path(name, "name")
         full_name = f"{self._scopes.prefix}{name}"
         with _array.named(full_name):
-            made = Variable(initial_value, trainable, full_name, constraint=constraint, **options)
+            made = Variable(
+                initial_value,
+                trainable,
+                full_name,
+                constraint=constraint,
+                update_mask=update_mask,
+            )
         # One call that finds out and enters, as two threads may make the same.
         if self._variables.setdefault(full_name, made) is not made:
             raise ValueError(f"`name` must be new in its scope, got {full_name!r}, which is there")

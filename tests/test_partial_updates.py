@@ -130,6 +130,24 @@ def test_a_mask_and_a_sparse_gradient(make: Any, dtype: Any) -> None:
     assert masked.value[~mask].tobytes() == start[~mask].tobytes()
 
 
+@for_every_optimizer
+def test_a_mask_of_rows_and_a_sparse_gradient_are_as_slicing_by_hand(make: Any) -> None:
+    start, mask = normal((6, 4), np.float32), MASKS["rows"]
+    masked, cut_out = nc.Variable(start.copy(), update_mask=mask), nc.Variable(start[mask])
+    place = np.cumsum(mask) - 1  # where a row is among those that are kept
+    optimizers = [make(), make()]
+    for step in range(STEPS):
+        values, indices = normal((7, 4), np.float32, step), np.array([4, 0, 3, 2, 1, 0, 3])
+        kept = mask[indices]
+        optimizers[0].apply_gradients([(nc.IndexedSlices(values, indices), masked)])
+        optimizers[1].apply_gradients(
+            [(nc.IndexedSlices(values[kept], place[indices[kept]]), cut_out)]
+        )
+    found, expected = state_of(optimizers[0], masked), state_of(optimizers[1], cut_out)
+    assert all(same(x[mask], y) for x, y in zip(found, expected, strict=True))
+    assert same(masked.value[~mask], start[~mask])
+
+
 @pytest.mark.parametrize("is_sparse", [False, True])
 def test_a_norm_is_of_what_is_updated(is_sparse: bool) -> None:
     mask = np.array([True, False, True])

@@ -148,9 +148,12 @@ def test_options_are_those_of_a_variable() -> None:
     w = store.variable("w", [0.5], False, (0.0, 1.0))
     assert (w.trainable, w.constraint) == (False, (0.0, 1.0))
     assert (store.variable("b", [0.5]).trainable, store["b"].constraint) == (True, None)
+    assert store["b"].update_mask is None
+    masked = store.variable("masked", [0.5, 1.0], update_mask=[True, False])
+    assert masked.update_mask.tolist() == [True, False]
     with pytest.raises(TypeError, match="unexpected keyword argument 'regularizer'"):
         store.variable("c", [0.5], regularizer=None)
-    assert list(store) == ["w", "b"]
+    assert list(store) == ["w", "b", "masked"]
 
 
 def test_it_is_a_mapping() -> None:
