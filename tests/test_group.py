@@ -134,7 +134,9 @@ def test_gradients_that_are_not_finite(nonfinite: str, together: bool) -> None:
         **({"nonfinite": nonfinite} if together else {}),
     )
     if nonfinite == "raise":
-        with pytest.raises(FloatingPointError, match=r"must be finite.*head/kernel"):
+        with pytest.raises(
+            FloatingPointError, match=r"`grads_and_vars\[3\]\[0\]` must be .*head/kernel"
+        ):
             grouped.apply_gradients(zip(given, found, strict=True), step)
         assert [variable.value.tobytes() for variable in found] == before
     else:
@@ -202,7 +204,8 @@ def test_an_error_in_one_group_changes_none() -> None:
     grouped = Grouped([("backbone", Adam(0.1)), (["neck", "head"], Adam(0.1))])
     given = gradients()
     given[3] = given[3][:2]
-    with pytest.raises(ValueError, match="must be of shape"):
+    # Where it was given, not where it is in its group.
+    with pytest.raises(ValueError, match=r"`grads_and_vars\[3\]\[0\]` must be of shape"):
         grouped.apply_gradients(zip(given, found, strict=True))
     assert [variable.value.tobytes() for variable in found] == before
     assert grouped.variables() == []

@@ -17,7 +17,6 @@ from numclip.train._optimizer import Optimizer
 from numclip.train._places import (
     Prepared,
     clip_places,
-    is_updated,
     launching,
     nonfinite_message,
     step_result,
@@ -25,7 +24,7 @@ from numclip.train._places import (
 )
 from numclip.train._slots import Slots
 from numclip.train._step_result import StepResult
-from numclip.train._updates import GradientsAndVariables, Pair, VariablesByName, as_pairs
+from numclip.train._updates import Given, GradientsAndVariables, VariablesByName, as_given
 
 
 class GroupedOptimizer(Minimizer):
@@ -144,29 +143,26 @@ class GroupedOptimizer(Minimizer):
         array([0.5])
         """
         with _array.named(name):
-            pairs = as_pairs(grads_and_vars, variables)
-            present = [pair for pair in pairs if is_updated(pair)]
-            groups = self._groups_of(tuple([variable for _, variable in present]))
+            given = as_given(grads_and_vars, variables)
+            groups = self._groups_of(tuple([variable for _, variable in given.pairs]))
             step = None if global_step is None else check_step(global_step)
-            return self._step(pairs, present, groups, step)
+            return self._step(given, groups, step)
 
-    def _step(
-        self, pairs: Sequence[Pair], present: Sequence[Pair], groups: list[int], step: Any
-    ) -> StepResult:
+    def _step(self, given: Given, groups: list[int], step: Any) -> StepResult:
         limits = self._clipping.read()
         used = sorted(set(groups))
         members = [[i for i, group in enumerate(groups) if group == each] for each in used]
         optimizers = [self._groups[each][1] for each in used]
         prepared = [
             optimizer._prepare(
-                [present[i] for i in rows],
+                given.some(rows),
                 limits if self._clips_all else optimizer._clipping.read(),
             )
             for optimizer, rows in zip(optimizers, members, strict=True)
         ]
-        with launching(pairs):
+        with launching(given):
             if self._clips_all:
-                results = [self._clip_together(pairs, present, prepared, members, limits)]
+                results = [self._clip_together(given, prepared, members, limits)]
                 results *= len(prepared)
             else:
                 results = [
@@ -185,17 +181,16 @@ class GroupedOptimizer(Minimizer):
 
     def _clip_together(
         self,
-        pairs: Sequence[Pair],
-        present: Sequence[Pair],
+        given: Given,
         prepared: Sequence[Prepared],
         members: Sequence[Sequence[int]],
         limits: Limits,
     ) -> StepResult:
         """Find what brings all gradients to the limit, and hand it to the groups."""
         no_slots = Slots((), lambda name: 0.0, "")
-        places = updates_of(present, limits, no_slots, self._plan, True)
+        places = updates_of(given, limits, no_slots, self._plan, True)
         norm = clip_places(places, limits)
-        result = step_result(norm, limits, lambda: nonfinite_message(pairs))
+        result = step_result(norm, limits, lambda: nonfinite_message(given))
         for each, rows in zip(prepared, members, strict=True):
             each.places[0].share(places[0], rows)
         if isinstance(places[0], PlainUpdates):

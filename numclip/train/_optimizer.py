@@ -26,12 +26,12 @@ from numclip.train._places import (
 from numclip.train._slots import Slots
 from numclip.train._step_result import StepResult
 from numclip.train._updates import (
+    Given,
     GradientsAndVariables,
-    Pair,
     Step,
     Updates,
     VariablesByName,
-    as_pairs,
+    as_given,
 )
 
 
@@ -157,10 +157,10 @@ class Optimizer(Minimizer):
         if name is not None:
             with _array.named(name):
                 return self.apply_gradients(grads_and_vars, global_step, variables=variables)
-        pairs = as_pairs(grads_and_vars, variables)
-        prepared = self._prepare(pairs, self._clipping.read())
+        given = as_given(grads_and_vars, variables)
+        prepared = self._prepare(given, self._clipping.read())
         step_counter = None if global_step is None else check_step(global_step)
-        with launching(pairs):
+        with launching(given):
             result = self._clip(prepared)
             if not result.skipped:
                 self._commit(prepared, self._make_slots(prepared))
@@ -168,22 +168,22 @@ class Optimizer(Minimizer):
                     step_counter += 1
         return result
 
-    def _prepare(self, pairs: Sequence[Pair], limits: Limits) -> Prepared:
+    def _prepare(self, given: Given, limits: Limits) -> Prepared:
         """Check everything, and read the hyperparameters."""
-        places = self._updates(pairs, limits)
+        places = self._updates(given, limits)
         now = {
             name: read_hyperparameter(each, name) for name, each in self._hyperparameters.items()
         }
-        return Prepared(pairs, places, limits, now)
+        return Prepared(given, places, limits, now)
 
-    def _updates(self, pairs: Sequence[Pair], limits: Limits) -> Sequence[Updates]:
+    def _updates(self, given: Given, limits: Limits) -> Sequence[Updates]:
         sums_duplicates = self._sums_duplicates or limits.clips
-        return updates_of(pairs, limits, self._slots, self._plan, sums_duplicates)
+        return updates_of(given, limits, self._slots, self._plan, sums_duplicates)
 
     def _clip(self, prepared: Prepared) -> StepResult:
         """Find what the gradients are multiplied by, and whether the step is to be made."""
         norm = clip_places(prepared.places, prepared.limits)
-        return step_result(norm, prepared.limits, lambda: nonfinite_message(prepared.pairs))
+        return step_result(norm, prepared.limits, lambda: nonfinite_message(prepared.given))
 
     def _make_slots(self, prepared: Prepared) -> list[str]:
         first = prepared.places[0]

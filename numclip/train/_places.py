@@ -16,7 +16,7 @@ from numclip.train import _host
 from numclip.train._clipping import Limits
 from numclip.train._slots import Slots
 from numclip.train._step_result import StepResult
-from numclip.train._updates import Pair, Update, Updates, check_pairs
+from numclip.train._updates import Given, Pair, Update, Updates, check_pairs
 
 _FINITE = Limits(None, None, None, "raise")
 
@@ -24,30 +24,24 @@ _FINITE = Limits(None, None, None, "raise")
 class Prepared(NamedTuple):
     """A step of which everything is checked and known but the norm."""
 
-    pairs: Sequence[Pair]
+    given: Given
     places: Sequence[Updates]
     limits: Limits
     now: Mapping[str, float]
 
 
-def is_updated(pair: Pair) -> bool:
-    """Tell whether there is a gradient, and its variable is not held still."""
-    return pair[0] is not None and pair[1].trainable
-
-
 def updates_of(
-    pairs: Sequence[Pair],
+    given: Given,
     limits: Limits,
     slots: Slots,
     plan: _host.Plan | None,
     sums_duplicates: bool,
 ) -> Sequence[Updates]:
     """Return the checked updates of each place; `plan` is that of the step before."""
-    present = [pair for pair in pairs if pair[0] is not None and pair[1].trainable]
-    plain = _plain(present, slots, plan)
+    plain = _plain(given.pairs, slots, plan)
     if plain is not None:
         return [plain]
-    checked = check_pairs(pairs, sums_duplicates)
+    checked = check_pairs(given, sums_duplicates)
     on_device = [each for each in checked if isinstance(each.gradient, CudaArray)]
     on_host = [each for each in checked if not isinstance(each.gradient, CudaArray)]
     if limits.needs_norm and on_host and on_device:
@@ -88,9 +82,9 @@ def _on_devices(updates: Sequence[Update], slots: Slots, sums_duplicates: bool) 
     return places
 
 
-def launching(pairs: Sequence[Pair]) -> AbstractContextManager[Any]:
+def launching(given: Given) -> AbstractContextManager[Any]:
     """Let no other thread launch between a norm and the step that goes by it."""
-    return compile_cuda.LAUNCHES if may_be_cuda(pairs[0][1].array) else nullcontext()
+    return compile_cuda.LAUNCHES if may_be_cuda(given.pairs[0][1].array) else nullcontext()
 
 
 def clip_places(places: Sequence[Updates], limits: Limits) -> Any:
@@ -109,15 +103,13 @@ def step_result(norm: Any, limits: Limits, message: Callable[[], str]) -> StepRe
     return StepResult(norm.value, limits.global_norm, skipped)
 
 
-def nonfinite_message(pairs: Sequence[Pair]) -> str:
-    for i, pair in enumerate(pairs):
-        if not is_updated(pair):
-            continue
-        alone = updates_of([pair], _FINITE, Slots((), lambda name: 0.0, ""), None, True)[0]
-        norm = alone.clip(_FINITE)
+def nonfinite_message(given: Given) -> str:
+    for i, (_, variable) in enumerate(given.pairs):
+        alone = updates_of(given.some([i]), _FINITE, Slots((), lambda name: 0.0, ""), None, True)
+        norm = alone[0].clip(_FINITE)
         if not norm.is_finite:
             return (
-                f"`grads_and_vars[{i}][0]` must be finite, got a gradient of norm"
-                f" {norm.on_host()} for {pair[1]!r}"
+                f"`grads_and_vars[{given.positions[i]}][0]` must be finite, got a gradient of norm"
+                f" {norm.on_host()} for {variable!r}"
             )
     raise AssertionError("some gradient of a norm that is not finite is not finite")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -17,6 +18,16 @@ from numclip.train._clipping import Limits
 GradientsAndVariables: TypeAlias = Iterable[tuple[Any, Variable]]
 Pair: TypeAlias = tuple[Any, Variable]
 VariablesByName: TypeAlias = Mapping[str, Variable] | Iterable[Variable]
+
+
+class Given(NamedTuple):
+    """Pairs of a gradient and a variable that is not held still, and where each was given."""
+
+    pairs: Sequence[Pair]
+    positions: Sequence[int]
+
+    def some(self, chosen: Sequence[int]) -> Given:
+        return Given([self.pairs[i] for i in chosen], [self.positions[i] for i in chosen])
 
 
 class Update(NamedTuple):
@@ -66,16 +77,17 @@ def compute_type(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
     return np.float64 if dtype.itemsize == 8 else np.float32
 
 
-def as_pairs(
+def as_given(
     grads_and_vars: GradientsAndVariables | Mapping[str, Any], variables: VariablesByName | None
-) -> list[Pair]:
+) -> Given:
+    """Take pairs, or a dict and the variables of its names; leave out what updates nothing."""
     if isinstance(grads_and_vars, Mapping):
-        return _as_pairs(_by_name(grads_and_vars, variables))
+        return _as_given(_by_name(grads_and_vars, variables))
     if variables is not None:
         raise TypeError(
             "`variables` is for gradients by name: `grads_and_vars` must be a dict then"
         )
-    return _as_pairs(grads_and_vars)
+    return _as_given(grads_and_vars)
 
 
 def _by_name(gradients: Mapping[str, Any], variables: VariablesByName | None) -> list[Pair]:
@@ -97,7 +109,7 @@ def _by_name(gradients: Mapping[str, Any], variables: VariablesByName | None) ->
     return [(gradient, named[name]) for name, gradient in gradients.items()]
 
 
-def _as_pairs(grads_and_vars: GradientsAndVariables) -> list[Pair]:
+def _as_given(grads_and_vars: GradientsAndVariables) -> Given:
     if not isinstance(grads_and_vars, Iterable):
         raise TypeError(
             "`grads_and_vars` must be pairs of gradient and variable, or a dict of name to"
@@ -111,12 +123,16 @@ def _as_pairs(grads_and_vars: GradientsAndVariables) -> list[Pair]:
         [type(variable) is Variable for _, variable in pairs]
     ):
         pairs = [_as_pair(pair, i) for i, pair in enumerate(pairs)]
-    if all([gradient is None or not variable.trainable for gradient, variable in pairs]):
+    positions = range(len(pairs))
+    updates = [gradient is not None and variable.trainable for gradient, variable in pairs]
+    if all(updates):
+        return Given(pairs, positions)
+    if not any(updates):
         variables = [variable for _, variable in pairs]
         raise ValueError(
             f"`grads_and_vars` has no gradient for any trainable variable of {variables}"
         )
-    return pairs
+    return Given(pairs, positions).some(list(compress(positions, updates)))
 
 
 def _as_pair(pair: Any, position: int) -> Pair:
@@ -131,11 +147,10 @@ def _as_pair(pair: Any, position: int) -> Pair:
     return gradient, variable
 
 
-def check_pairs(pairs: Sequence[Pair], sums_duplicates: bool) -> list[Update]:
+def check_pairs(given: Given, sums_duplicates: bool) -> list[Update]:
     return [
-        _check_pair(gradient, variable, i, sums_duplicates)
-        for i, (gradient, variable) in enumerate(pairs)
-        if gradient is not None and variable.trainable
+        _check_pair(gradient, variable, position, sums_duplicates)
+        for (gradient, variable), position in zip(*given, strict=True)
     ]
 
 
