@@ -213,7 +213,7 @@ def as_norm(value: object, argument: str) -> float:
     return norm
 
 
-def _is_flat(array: Array) -> bool:
+def is_flat(array: Array) -> bool:
     """Tell whether a kernel can work on the array's own memory."""
     flags = array.flags
     return flags.c_contiguous and flags.aligned and array.dtype.isnative
@@ -223,7 +223,7 @@ def flat(array: Array) -> Array:
     """Return the numbers in C order as kernels take them: a view where that can be, else a copy."""
     seen = _seen_as(array.dtype)
     assert seen is not None
-    if not _is_flat(array):
+    if not is_flat(array):
         array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
     return array.reshape(-1).view(seen)
 
@@ -244,14 +244,14 @@ def numbers_of(array: Array, target: Array) -> Array:
 
 def buffer_for(target: Array) -> Array:
     """Return `target` if a kernel can write to it, else an array to be copied to it afterwards."""
-    if _is_flat(target):
+    if is_flat(target):
         return target
     return np.empty(target.shape, target.dtype.newbyteorder("="))
 
 
 def working_copy(target: Array) -> Array:
     """Return `target` if a kernel can update it, else a copy to be copied back afterwards."""
-    if _is_flat(target):
+    if is_flat(target):
         return target
     return np.array(target, dtype=target.dtype.newbyteorder("="), order="C")
 

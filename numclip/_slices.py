@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,12 +12,7 @@ from numclip import _array, _cuda_memory, _threads
 from numclip._array import Array, Tensor
 from numclip._cuda_array import CudaArray
 from numclip._cuda_libraries import cuda_array
-from numclip._kernels.rows import (
-    add_rows,
-    add_rows_parallel,
-    group_occurrences,
-    number_rows,
-)
+from numclip._kernels.rows import add_rows, add_rows_parallel, group_rows
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -108,7 +103,7 @@ class IndexedSlices(NamedTuple):
         values, indices = check_slices(self, "self")
         if isinstance(values, CudaArray):
             return _coalesced(self, values, indices)
-        summed, distinct = sum_duplicates(values, indices)
+        summed, distinct = sum_duplicates(values, indices, self.shape, "self")
         return IndexedSlices(
             summed.astype(values.dtype, copy=False),
             distinct.astype(indices.dtype, copy=False),
@@ -144,9 +139,9 @@ class IndexedSlices(NamedTuple):
         values, indices = check_slices(self, "self")
         if isinstance(values, CudaArray):
             return _scattered(self, values, indices, shape)
-        numbers, distinct = number_rows(_int64(indices))
+        distinct, *groups = _grouped(indices, shape, "self")
         dense = np.zeros(shape, values.dtype.newbyteorder("="))
-        _add_duplicates(values, numbers, distinct, dense)
+        _add_duplicates(values, groups, distinct, dense)
         return dense.astype(values.dtype, copy=False)
 
     @staticmethod
@@ -270,10 +265,9 @@ class IndexedSlices(NamedTuple):
 IndexedSlices.__array_ufunc__ = None  # type: ignore[attr-defined]
 
 
-def _add_duplicates(values: Array, numbers: Array, rows: Array, out: Array) -> None:
-    """Sum the values of each number, and store the sums in these rows of `out`."""
-    occurrences, starts = group_occurrences(numbers, rows.size)
-    arguments = (_array.read_only(as_rows(values)), occurrences, starts, rows, as_rows(out))
+def _add_duplicates(values: Array, groups: Sequence[Array], rows: Array, out: Array) -> None:
+    """Sum the values of each group, and store the sums in these rows of `out`."""
+    arguments = (_array.read_only(as_rows(values)), *groups, rows, as_rows(out))
     parts = _threads.parts_for(values.size)
     if parts == 1:
         add_rows(*arguments, 0, rows.size)
@@ -339,9 +333,9 @@ def _shape_of(slices: IndexedSlices, argument: str) -> tuple[int, ...] | None:
 
 
 def check_slices(slices: IndexedSlices, argument: str) -> tuple[Any, Any]:
-    """Return values and indices as arrays, once all is known to fit together.
+    """Return values and indices as arrays, once their shapes are known to fit together.
 
-    Of CUDA arrays the range of the indices is left to `check_groups`.
+    The range of the indices is known when they are grouped, and checked then.
     """
     values, indices = check_lengths(slices, argument)
     shape = _shape_of(slices, argument)
@@ -350,16 +344,32 @@ def check_slices(slices: IndexedSlices, argument: str) -> tuple[Any, Any]:
             f"`{argument}.values` must have rows of the shape that `dense_shape` {shape} says,"
             f" got {values.shape[1:]}"
         )
-    if isinstance(indices, np.ndarray) and indices.size:
-        _check_range(int(indices.min()), int(indices.max()), shape, argument)
     return values, indices
 
 
-def sum_duplicates(values: Array, indices: Array) -> tuple[Array, Array]:
-    """Return checked rows of which those that share an index are summed, and the indices."""
-    numbers, distinct = number_rows(_int64(indices))
+def _grouped(
+    indices: Array, shape: tuple[int, ...] | None, argument: str
+) -> tuple[Array, Array, Array]:
+    """Group indices, and check their range."""
+    distinct, first, following, lowest, highest = group_rows(_int64(indices))
+    if indices.size:
+        _check_range(lowest, highest, shape, argument)
+    return distinct, first, following
+
+
+def check_range(indices: Array, shape: tuple[int, ...], argument: str) -> None:
+    """Check the range of indices that are not to be grouped."""
+    if indices.size:
+        _check_range(int(indices.min()), int(indices.max()), shape, argument)
+
+
+def sum_duplicates(
+    values: Array, indices: Array, shape: tuple[int, ...] | None, argument: str
+) -> tuple[Array, Array]:
+    """Return rows of which those that share an index are summed, and the indices."""
+    distinct, *groups = _grouped(indices, shape, argument)
     summed = np.empty((distinct.size, *values.shape[1:]), values.dtype.newbyteorder("="))
-    _add_duplicates(values, numbers, np.arange(distinct.size), summed)
+    _add_duplicates(values, groups, np.arange(distinct.size), summed)
     return summed, distinct
 
 

@@ -30,6 +30,8 @@ class Plan(NamedTuple):
     slots: Array
     bounds: Array | None
     has_all_slots: bool
+    # Those that may be written at once, by gradients of any layout; none if some lie elsewhere.
+    arrays: Sequence[Array]
 
 
 def plan_for(variables: tuple[Any, ...], slots_of: SlotsOf, count: int) -> Plan | None:
@@ -47,8 +49,11 @@ def plan_for(variables: tuple[Any, ...], slots_of: SlotsOf, count: int) -> Plan 
         if not _array.is_floating(variable.dtype):
             return None
         _headers.recognize(variable.dtype)
-    addresses = _addresses_of(variables, slots_of, count)
-    return Plan(variables, addresses, _bounds_of(variables), bool(addresses.all()))
+    slots = _addresses_of(variables, slots_of, count)
+    arrays = [variable.array for variable in variables]
+    if not all(map(_array.is_flat, arrays)) or not _are_apart(variables):
+        arrays = []
+    return Plan(variables, slots, _bounds_of(variables), bool(slots.all()), arrays)
 
 
 def _addresses_of(variables: Sequence[Variable], slots_of: SlotsOf, count: int) -> Array:
@@ -71,7 +76,7 @@ def _bounds_of(variables: Sequence[Variable]) -> Array | None:
 
 
 class PlainUpdates:
-    """Gradients and variables that kernels read and write where they are."""
+    """Variables that kernels write where they are, all at once, and their gradients."""
 
     def __init__(self, plan: Plan, table: Table) -> None:
         self.variables = plan.variables
@@ -105,6 +110,18 @@ def plain_updates(gradients: tuple[Any, ...], plan: Plan) -> PlainUpdates | None
     if chunks < 0:
         return None
     return PlainUpdates(plan, Table(entries, chunks, size, (gradients, arrays)))
+
+
+def planned_updates(updates: Sequence[Update], plan: Plan) -> PlainUpdates | None:
+    """Return checked updates, each of another variable; None where the plan cannot be kept to."""
+    if len(plan.arrays) != len(updates):
+        return None
+    table = _table_of(updates)
+    for row, array, update in zip(table.entries, plan.arrays, updates, strict=True):
+        if update.variable.array is not array:
+            return None
+        row[kernels.TARGET] = address_of(array)
+    return PlainUpdates(plan, table)
 
 
 class CheckedUpdates:

@@ -178,7 +178,8 @@ class Optimizer(Minimizer):
 
     def _updates(self, given: Given, limits: Limits) -> Sequence[Updates]:
         sums_duplicates = self._sums_duplicates or limits.clips
-        return updates_of(given, limits, self._slots, self._plan, sums_duplicates)
+        plan, takes_all_rows = self._plan, self._takes_all_rows
+        return updates_of(given, limits, self._slots, plan, sums_duplicates, takes_all_rows)
 
     def _clip(self, prepared: Prepared) -> StepResult:
         """Find what the gradients are multiplied by, and whether the step is to be made."""

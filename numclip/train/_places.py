@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from numclip import _array
 from numclip import _compile_cuda as compile_cuda
 from numclip._cuda_array import CudaArray
@@ -36,12 +34,20 @@ def updates_of(
     slots: Slots,
     plan: _host.Plan | None,
     sums_duplicates: bool,
+    takes_all_rows: bool = False,
 ) -> Sequence[Updates]:
     """Return the checked updates of each place; `plan` is that of the step before."""
-    plain = _plain(given.pairs, slots, plan)
+    gradients, variables = zip(*given.pairs, strict=True)
+    if plan is None or plan.variables != variables:
+        plan = _host.plan_for(variables, slots.of, slots.count)
+    plain = _plain(given.pairs, gradients, slots, plan)
     if plain is not None:
         return [plain]
     checked = check_pairs(given, sums_duplicates)
+    if plan is not None and sums_duplicates and not takes_all_rows:
+        planned = _host.planned_updates(_host.protected(checked, slots.of), plan)
+        if planned is not None:
+            return [planned]
     on_device = [each for each in checked if isinstance(each.gradient, CudaArray)]
     on_host = [each for each in checked if not isinstance(each.gradient, CudaArray)]
     if limits.needs_norm and on_host and on_device:
@@ -57,18 +63,17 @@ def updates_of(
     return places
 
 
-def _plain(pairs: Sequence[Pair], slots: Slots, plan: _host.Plan | None) -> Updates | None:
+def _plain(
+    pairs: Sequence[Pair], gradients: tuple[Any, ...], slots: Slots, plan: _host.Plan | None
+) -> Updates | None:
     """Return updates of arrays that kernels can read and write where they are, None for others."""
+    if plan is not None:
+        return _host.plain_updates(gradients, plan)
     if may_be_cuda(pairs[0][1].array):
         from numclip.train import _cuda
 
         return _cuda.plain_updates(pairs, slots.of)
-    gradients, variables = zip(*pairs, strict=True)
-    if plan is None or plan.variables != variables:
-        if any([type(gradient) is not np.ndarray for gradient in gradients]):
-            return None
-        plan = _host.plan_for(variables, slots.of, slots.count)
-    return None if plan is None else _host.plain_updates(gradients, plan)
+    return None
 
 
 def _on_devices(updates: Sequence[Update], slots: Slots, sums_duplicates: bool) -> list[Updates]:

@@ -11,7 +11,13 @@ import numpy as np
 from numclip import _array
 from numclip._cuda_array import CudaArray
 from numclip._cuda_libraries import cuda_array
-from numclip._slices import IndexedSlices, check_groups, check_slices, sum_duplicates
+from numclip._slices import (
+    IndexedSlices,
+    check_groups,
+    check_range,
+    check_slices,
+    sum_duplicates,
+)
 from numclip._variable import Variable
 from numclip.train._clipping import Limits
 
@@ -166,7 +172,7 @@ def _check_pair(gradient: Any, variable: Variable, position: int, sums_duplicate
     argument = f"grads_and_vars[{position}][0]"
     on_device = cuda_array(variable.array, f"grads_and_vars[{position}][1]")
     if isinstance(gradient, IndexedSlices):
-        return _check_slices(gradient, variable, position, sums_duplicates)
+        return _check_slices(gradient, variable, on_device, position, sums_duplicates)
     if isinstance(gradient, int | float | list | tuple):
         gradient = np.asarray(gradient, variable.dtype)
     array = _array.as_tensor(gradient, argument)
@@ -183,13 +189,13 @@ def _check_pair(gradient: Any, variable: Variable, position: int, sums_duplicate
 
 
 def _check_slices(
-    gradient: IndexedSlices, variable: Variable, position: int, sums_duplicates: bool
+    gradient: IndexedSlices,
+    variable: Variable,
+    on_device: CudaArray | None,
+    position: int,
+    sums_duplicates: bool,
 ) -> Update:
     argument = f"grads_and_vars[{position}][0]"
-    if not _array.same_dtype(gradient.dtype, variable.dtype):
-        raise TypeError(
-            f"`{argument}` must be of dtype {variable.dtype}, got {gradient.dtype} for {variable!r}"
-        )
     if not variable.shape:
         raise ValueError(f"`{argument}` must be dense, as it is for {variable!r}")
     if gradient.shape is not None and gradient.shape != variable.shape:
@@ -201,15 +207,20 @@ def _check_slices(
             f"`{argument}` must be dense, got IndexedSlices: a constraint that is a function"
             f" takes all rows for {variable!r}"
         )
-    gradient = gradient._replace(dense_shape=variable.shape)
-    values, indices = check_slices(gradient, argument)
-    on_device = cuda_array(variable.array, "variable")
+    slices = IndexedSlices(gradient.values, gradient.indices, variable.shape)
+    values, indices = check_slices(slices, argument)
+    if not _array.same_dtype(values.dtype, variable.dtype):
+        raise TypeError(
+            f"`{argument}` must be of dtype {variable.dtype}, got {values.dtype} for {variable!r}"
+        )
     _check_place(values, variable, on_device, argument)
     if on_device is not None:
         groups = check_groups(indices, variable.shape, argument)
         return Update(values, groups, variable, position)
     if sums_duplicates:
-        values, indices = sum_duplicates(values, indices)
+        values, indices = sum_duplicates(values, indices, variable.shape, argument)
+    else:
+        check_range(indices, variable.shape, argument)
     return Update(values, np.ascontiguousarray(indices, np.int64), variable, position)
 
 
