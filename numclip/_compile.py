@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
+from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 from numba import (
     carray,
     config,
@@ -19,7 +19,7 @@ from numba import (
     threading_layer,
     types,
 )
-from numba.core import cgutils
+from numba.core import cgutils, codegen
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic, models, overload, register_jitable, register_model
 
@@ -124,6 +124,12 @@ def stamp_cache(dispatcher: Any) -> bool:
     return True
 
 
+def cache_folder(kernel: Any) -> str | None:
+    """Return where a kernel is kept on disk, None if it is not."""
+    folder: str | None = getattr(getattr(kernel, "stats", None), "cache_path", None)
+    return folder
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def pointer_at(typing_context: Any, address: Any, like: Any) -> Any:
     pointer = types.CPointer(like.dtype if isinstance(like, types.DType) else like)
@@ -181,18 +187,33 @@ def threads_were_started() -> bool:
 
 
 @cache
+def thread_layer() -> str | None:
+    """Start Numba's threads, and name the layer that runs them."""
+    try:
+        from numba.np.ufunc.parallel import _launch_threads
+
+        _launch_threads()
+        return str(threading_layer())
+    except (ImportError, ValueError):  # no such layer, or no longer this way to start one
+        return None
+
+
 def threads_are_safe() -> bool:
     """Tell whether the layer that runs Numba's threads lets two Python threads use it at once.
 
     The layer that Numba falls back to, workqueue, aborts the process then.
     """
-    try:
-        from numba.np.ufunc.parallel import _launch_threads
+    return thread_layer() in ("tbb", "omp")
 
-        _launch_threads()
-        return threading_layer() in ("tbb", "omp")
-    except (ImportError, ValueError):  # no such layer, or no longer this way to start one
-        return False
+
+def processor() -> tuple[str, list[str]]:
+    """Name the processor that kernels are compiled for, and its instruction sets."""
+    name = config.CPU_NAME or get_host_cpu_name()
+    if config.CPU_FEATURES is None:
+        features = codegen.get_host_cpu_features()
+    else:
+        features = config.CPU_FEATURES
+    return name, sorted(part[1:] for part in features.split(",") if part.startswith("+"))
 
 
 def converts_float16() -> bool:

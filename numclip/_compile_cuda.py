@@ -48,6 +48,19 @@ def is_simulated() -> bool:
     return bool(config.ENABLE_CUDASIM)
 
 
+def driver_and_devices() -> tuple[str, list[tuple[str, str]]]:
+    """Return the version of the driver, and the name and compute capability of each device."""
+    cuda = numba_cuda()
+    if (problem := cuda.cuda_error()) is not None:
+        raise RuntimeError(problem)
+    devices = [(str(gpu.name), _dotted(gpu.compute_capability)) for gpu in cuda.gpus]
+    return _dotted(cuda.cudadrv.driver.get_version()), devices
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
+
+
 class _Cuda:
     """Stands for numba.cuda in the sources of kernels, and for the simulator's while they run."""
 

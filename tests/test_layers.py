@@ -46,6 +46,7 @@ LEVELS = {
     "train": 18,
     "__init__": 19,
     "_demo": 20,
+    "_info": 20,
     "__main__": 21,
 }
 # One file of a folder may import another, and a module nothing of its own level otherwise.
