@@ -2,7 +2,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test ptx demo golden bench compare gpu clean
+# What asv's results are kept under, rather than the name of the host; which commits are measured.
+MACHINE ?= local
+COMMITS ?= HEAD^!
+BASE ?= HEAD^
+HEAD ?= HEAD
+OPTIONS ?=
+TESTS ?= -n 2 --pyargs numclip tests docs README.md
+asv = cd asv_benchmarks && ../$(1)/bin/python -m asv machine --machine $(MACHINE) && ../$(1)/bin/python -m asv
+
+.PHONY: test coverage wheel-test ptx demo golden bench bench-record bench-compare bench-publish compare gpu clean
 
 # The whole check of the project; works on a fresh clone with Python alone.
 test: $(VENV)/.installed
@@ -11,6 +20,28 @@ test: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -n 2 tests/cuda
+
+# Which lines of the host's code the tests run, here and in CUDA's simulator; fails below all of them.
+coverage: $(VENV)/.installed
+	rm -rf .cache/coverage
+	$(BIN)/python -m coverage run -m pytest
+	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m coverage run -m pytest tests/cuda
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage html --quiet --directory .cache/coverage/html
+	$(BIN)/python -m coverage report
+
+# Builds the sdist, from that the wheel, and runs the tests against the wheel, where nothing else of
+# numclip is. PYTHON=python3.13 takes another Python, TESTS="tests/test_norm.py" some of the tests.
+wheel-test:
+	rm -rf .cache/wheel .venv-wheel
+	mkdir -p .cache/wheel/tree
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet --upgrade pip build
+	.venv-wheel/bin/python -m build --outdir .cache/wheel
+	tar -xf .cache/wheel/numclip-*.tar.gz -C .cache/wheel/tree --strip-components 1
+	rm -r .cache/wheel/tree/numclip
+	.venv-wheel/bin/python -m pip install --quiet "$$(echo .cache/wheel/numclip-*.whl)[test]"
+	cd .cache/wheel/tree && ../../../.venv-wheel/bin/python -m pytest $(TESTS)
 
 # Compiles every kernel for a GPU, without one, and looks at what comes of it.
 ptx: .venv-ptx/.installed
@@ -25,11 +56,24 @@ golden: .venv-golden/.installed
 	.venv-golden/bin/python tests/golden/decay.py --check tests/golden/decay.json
 	.venv-golden/bin/python tests/golden/gradients.py --check tests/golden/gradients.json
 
-# The benchmarks that asv tracks, of the working tree.
+# asv's benchmarks of the working tree, beside other libraries. It takes hours: OPTIONS="--quick" runs
+# each once, OPTIONS="--bench GlobalNorm" those whose names match. Shows its results and keeps none.
 bench: .venv-compare/.installed
-	cd asv_benchmarks && ../.venv-compare/bin/python -m asv machine --yes
-	cd asv_benchmarks && ../.venv-compare/bin/python -m asv run --environment existing:same \
-		--set-commit-hash $$(git rev-parse HEAD)
+	$(call asv,.venv-compare) run --machine $(MACHINE) --environment existing:same $(OPTIONS)
+
+# The same of committed states, in an environment that asv makes, and so without other libraries.
+# Keeps the results in asv_benchmarks/results, under the name MACHINE.
+bench-record: .venv-bench/.installed
+	$(call asv,.venv-bench) run --machine $(MACHINE) $(OPTIONS) '$(COMMITS)'
+
+# Two commits side by side, each in such an environment; fails where HEAD is slower than BASE.
+bench-compare: .venv-bench/.installed
+	$(call asv,.venv-bench) continuous --machine $(MACHINE) --split $(OPTIONS) '$(BASE)' '$(HEAD)'
+
+# asv's site of all results that are kept: .cache/asv/html, to be looked at by
+# `python -m http.server --directory .cache/asv/html`.
+bench-publish: .venv-bench/.installed
+	$(call asv,.venv-bench) publish
 
 # Proves the kernels on the GPU of this machine, whose Python has PyTorch and CuPy, and measures
 # them; writes docs/performance/gpu.md.
@@ -53,6 +97,12 @@ $(VENV)/.installed: pyproject.toml
 	.venv-compare/bin/python -m pip install --quiet --editable '.[compare]'
 	touch $@
 
+.venv-bench/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --upgrade pip
+	.venv-bench/bin/python -m pip install --quiet --editable '.[bench]'
+	touch $@
+
 .venv-ptx/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-ptx
 	.venv-ptx/bin/python -m pip install --quiet --upgrade pip
@@ -66,4 +116,4 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-compare .venv-golden .venv-ptx .cache
+	rm -rf $(VENV) .venv-bench .venv-compare .venv-golden .venv-ptx .venv-wheel .cache

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from hypothesis import settings
@@ -10,8 +11,10 @@ ROOT = Path(__file__).parent.parent
 
 
 def sources_hash() -> str:
+    spec = find_spec("numclip")  # which may be installed, rather than that of this tree
+    assert spec is not None and spec.origin is not None
     digest = hashlib.sha256()
-    for path in sorted((ROOT / "numclip").rglob("*.py")):
+    for path in sorted(Path(spec.origin).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "numclip"
+import numclip
+
+PACKAGE = Path(numclip.__file__).parent
 
 LEVELS = {
     "_compile": 0,
