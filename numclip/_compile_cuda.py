@@ -81,12 +81,12 @@ class _CudaFunction:
         return self._function(*arguments)
 
     @property
-    def compiled(self) -> Any:
+    def compiled(self) -> Any:  # on a GPU alone
         return _device_function(self._function)
 
 
 @cache
-def _device_function(function: Callable[..., Any]) -> Any:
+def _device_function(function: Callable[..., Any]) -> Any:  # on a GPU alone
     return numba_cuda().jit(device=True)(with_cuda(function))
 
 
@@ -95,7 +95,7 @@ def cuda_function(function: Callable[..., Any]) -> _CudaFunction:
     return _CudaFunction(function)
 
 
-def with_cuda(function: Any) -> Callable[..., Any]:
+def with_cuda(function: Any) -> Callable[..., Any]:  # on a GPU alone
     """Return the function with numba.cuda, and compiled functions, for what stands for them."""
     names = dict(function.__globals__)
     for name in function.__code__.co_names:
@@ -125,21 +125,21 @@ class CudaKernel:
             return
         if is_simulated():
             self._simulate(units, arguments)
-            return
-        types = tuple(map(type, arguments))
-        compiled = self._compiled.get((device, types))
-        if compiled is None:
-            compiled = self._compiled[device, types] = self._compile(arguments)
-        dispatcher, room = compiled
-        blocks = min(units, room)
-        key = (device, stream, blocks, types)
-        configured = self._configured.get(key)
-        if configured is None:
-            configured = self._configure(dispatcher, blocks, stream)
-            self._configured[key] = configured
-        configured(*arguments)
+        else:  # on a GPU alone
+            types = tuple(map(type, arguments))
+            compiled = self._compiled.get((device, types))
+            if compiled is None:
+                compiled = self._compiled[device, types] = self._compile(arguments)
+            dispatcher, room = compiled
+            blocks = min(units, room)
+            key = (device, stream, blocks, types)
+            configured = self._configured.get(key)
+            if configured is None:
+                configured = self._configure(dispatcher, blocks, stream)
+                self._configured[key] = configured
+            configured(*arguments)
 
-    def _configure(self, dispatcher: Any, blocks: int, stream: int) -> Any:
+    def _configure(self, dispatcher: Any, blocks: int, stream: int) -> Any:  # on a GPU alone
         if len(self._configured) > _MOST_CONFIGURATIONS:
             self._configured.clear()
         where = stream_at(stream)
@@ -148,7 +148,7 @@ class CudaKernel:
             warnings.simplefilter("ignore")
             return dispatcher[blocks, self._threads, where, self._shared_bytes]
 
-    def _compile(self, arguments: tuple[Any, ...]) -> tuple[Any, int]:
+    def _compile(self, arguments: tuple[Any, ...]) -> tuple[Any, int]:  # on a GPU alone
         """Return the kernel for arguments of these types, and how many blocks run at once."""
         dispatcher = self.dispatcher()
         with without_contraction():
@@ -159,7 +159,7 @@ class CudaKernel:
             kernel.max_cooperative_grid_blocks(self._threads, self._shared_bytes)
         )
 
-    def dispatcher(self) -> Any:
+    def dispatcher(self) -> Any:  # on a GPU alone
         """Return the kernel as Numba has it, before it is compiled."""
         # Without lto=False the linker compiles once more, and contracts.
         jit = partial(numba_cuda().jit, lto=False)
@@ -182,18 +182,18 @@ def cuda_kernel(
     return lambda function: CudaKernel(function, threads, shared_bytes)
 
 
-def signature_of(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def signature_of(arguments: tuple[Any, ...]) -> tuple[Any, ...]:  # on a GPU alone
     return tuple([_type_of(argument) for argument in arguments])
 
 
-def _type_of(argument: Any) -> Any:
+def _type_of(argument: Any) -> Any:  # on a GPU alone
     if type(argument) is int:
         return int64
     return float64 if type(argument) is float else typeof(argument)
 
 
 @contextmanager
-def without_contraction() -> Iterator[None]:
+def without_contraction() -> Iterator[None]:  # on a GPU alone
     """Have NVVM round each product before it is added, as the processor does.
 
     numba-cuda has no option for it: what it hands its options to is replaced meanwhile. Where that
@@ -230,19 +230,21 @@ def on_device(device: int) -> Iterator[None]:
     """Launch on a device, and give the thread back the one that it had."""
     if is_simulated() or _current.device == device:
         yield
-        return
-    before, _current.device = _current.device, device
-    try:
-        with numba_cuda().gpus[device]:
-            yield
-    finally:
-        _current.device = before
+    else:  # on a GPU alone
+        before, _current.device = _current.device, device
+        try:
+            with numba_cuda().gpus[device]:
+                yield
+        finally:
+            _current.device = before
 
 
 def device_of(array: Any) -> int:
     """Return the device of one of Numba's arrays; of others, the current one."""
-    if is_simulated():
-        return 0
+    return 0 if is_simulated() else _device_of(array)
+
+
+def _device_of(array: Any) -> int:  # on a GPU alone
     memory = getattr(array, "gpu_data", None)
     device = numba_cuda().get_current_device() if memory is None else memory.context.device
     return int(device.id)

@@ -270,6 +270,12 @@ def test_only_variables() -> None:
 
     assert nc.gradients(lambda: 2 * function(), w) == [14.0]
     assert function() == 9.0
+    none = nc.custom_gradient(lambda: (w**2, lambda upstream, variables: (None, [5.0 * upstream])))
+    assert nc.gradients(lambda: none(), w) == [5.0]
+    # Of a variable that nothing is asked of, the gradient function need not know.
+    x = nc.Variable(2.0)
+    constant = nc.custom_gradient(lambda x: (x * w, lambda upstream: 11.0 * upstream))
+    assert nc.gradients(lambda: constant(x), x) == [11.0]
 
 
 def test_a_custom_gradient_inside_another() -> None:

@@ -177,6 +177,15 @@ def test_sum_of_slices_takes_the_shape_that_is_known() -> None:
     assert (unknown + unknown).dense_shape is None
 
 
+def test_slices_of_two_shapes_have_no_sum_and_slices_no_product() -> None:
+    first, second = example(), example()._replace(dense_shape=(9, 2))
+    with pytest.raises(ValueError, match=r"`dense_shape` must agree, got \(4, 2\) and \(9, 2\)"):
+        first + second
+    with pytest.raises(TypeError, match="unsupported operand"):
+        first * first
+    np.testing.assert_array_equal(first.to_dense(), example().to_dense())
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [("int32", "int64"), ("uint8", "int8"), ("uint64", "int64"), ("uint64", "int32")],

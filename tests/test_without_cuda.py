@@ -65,3 +65,17 @@ def test_a_cuda_array_says_what_to_install(call: str) -> None:
     message, array = run(DEVICE.format(call=call))
     assert message.startswith("a CUDA array needs the package numba-cuda: pip install -U")
     assert array == "[1. 1. 1.]"
+
+
+def test_numbas_own_cuda_of_former_times_does_not_do() -> None:
+    program = """
+import sys, types, numba
+numba.cuda = sys.modules["numba.cuda"] = types.SimpleNamespace(implementation="Built-in")
+from numclip._compile_cuda import numba_cuda
+try:
+    numba_cuda()
+except ImportError as error:
+    print(error)
+"""
+    (message,) = run(program)
+    assert message.startswith("a CUDA array needs the package numba-cuda: pip install -U")
