@@ -267,5 +267,5 @@ def stream_at(handle: int) -> Any:
 
 
 def wait_for(stream: int) -> None:
-    if stream:
+    if stream:  # on a GPU alone
         stream_at(stream).synchronize()

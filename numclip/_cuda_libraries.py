@@ -172,14 +172,16 @@ class _Numba:
         return np.asarray(array.array.copy_to_host())
 
     def stream(self, like: CudaArray) -> int:
-        if compile_cuda.is_simulated():
-            return 0
-        stream = like.array.__cuda_array_interface__.get("stream")
-        # 1 is the default stream, which is 0 here too.
-        return 0 if stream is None or stream == 1 else int(stream)
+        return 0 if compile_cuda.is_simulated() else _stream_of(like.array)
 
     def sort(self, keys: Any) -> tuple[Any, Any] | None:
         return None
+
+
+def _stream_of(array: Any) -> int:  # on a GPU alone
+    stream = array.__cuda_array_interface__.get("stream")
+    # 1 is the default stream, which is 0 here too.
+    return 0 if stream is None or stream == 1 else int(stream)
 
 
 class _Dlpack(_Numba):

@@ -17,7 +17,7 @@ _is_forked = False
 _wanted: int | None = None
 
 
-def _after_fork() -> None:
+def _after_fork() -> None:  # pragma: no cover (in children, which count no lines)
     global _is_forked
     _is_forked = _is_forked or _compile.threads_were_started()
     _compile.go_on_compiling()
