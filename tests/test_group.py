@@ -261,3 +261,23 @@ def test_many_small_variables_take_one_call_for_each_rule(monkeypatch: pytest.Mo
         grouped.apply_gradients([(np.ones(3, np.float32), each) for each in store.values()])
         assert len(calls) == 2
     assert all(np.all(each.value < 0.0) for each in store.values())
+
+
+def test_a_group_without_memory_for_its_slots_leaves_no_slots_in_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: Any) -> Any:
+        raise MemoryError
+
+    found, first, second = variables(), Adam(0.1), Adam(0.1)
+    grouped = Grouped([("backbone", first), (["neck", "head"], second)])
+    monkeypatch.setattr(second, "_make_slots", fail)
+    with pytest.raises(MemoryError):
+        grouped.apply_gradients(list(zip(gradients(), found, strict=True)))
+    assert all_the_same(found, variables())
+    assert all(first.get_slot(variable, "m") is None for variable in found)
+    monkeypatch.undo()
+    grouped.apply_gradients(list(zip(gradients(), found, strict=True)))
+    expected = variables()
+    Adam(0.1).apply_gradients(list(zip(gradients(), expected, strict=True)))
+    assert all_the_same(found, expected)

@@ -200,6 +200,21 @@ def test_same_bits_without_reading_headers(monkeypatch: pytest.MonkeyPatch) -> N
     assert results() == expected
 
 
+def stepped() -> bytes:
+    variables = [nc.Variable(numbers()), nc.Variable(numbers()[0].astype(np.float64))]
+    optimizer = nc.train.AdamOptimizer(0.1, global_clipnorm=1.0)
+    for scale in (1.0, -3.0):
+        grads = [scale * variable.value for variable in variables]
+        optimizer.apply_gradients(list(zip(grads, variables, strict=True)))
+    return b"".join(variable.array.tobytes() for variable in variables)
+
+
+def test_same_steps_without_reading_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = stepped()
+    monkeypatch.setattr(_headers, "can_be_read", lambda: False)
+    assert stepped() == expected
+
+
 @pytest.mark.parametrize("entry", range(2, len(_headers.LAYOUT)))
 def test_wrong_layout_is_noticed(entry: int, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = _headers.LAYOUT.copy()

@@ -565,3 +565,10 @@ def test_it_trains(row: Row) -> None:
         optimizer.minimize(loss)
     # Penalties keep it from zero.
     assert loss() < before / 100
+
+
+@pytest.mark.parametrize("norm", [np.nan, np.inf])
+def test_a_norm_that_is_not_finite_has_no_scale(norm: float) -> None:
+    result = nc.train.StepResult(np.float64(norm), 1.0, True)
+    assert np.isnan(result.scale)
+    assert repr(result) == f"StepResult(global_norm={norm}, scale=nan, skipped=True)"

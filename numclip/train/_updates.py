@@ -78,11 +78,6 @@ class Updates(Protocol):
         """Update the variables."""
 
 
-def compute_type(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
-    """Return the type in which kernels compute with numbers of this dtype."""
-    return np.float64 if dtype.itemsize == 8 else np.float32
-
-
 def as_given(
     grads_and_vars: GradientsAndVariables | Mapping[str, Any], variables: VariablesByName | None
 ) -> Given:
