@@ -178,7 +178,7 @@ def most_threads() -> int:
     return int(config.NUMBA_NUM_THREADS)
 
 
-def threads_were_started() -> bool:
+def threads_were_started() -> bool:  # pragma: no cover (in forked children, which count no lines)
     try:
         threading_layer()
     except ValueError:
