@@ -66,6 +66,16 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], dict[str, Callable[..., bool]]]] = {
             r"the plain gradient: another\n": lambda: True,
         },
     ),
+    "gradient_reversal": (
+        ("--quick",),
+        {
+            r"no reversal: (\S+)%[^%]*right; (\S+)%[^%]*reversal: (\S+)%[^%]*right; (\S+)%": (
+                lambda plain, apart, adversarial, less_apart: (
+                    min(plain, adversarial) > 40 and less_apart < apart - 3
+                )
+            ),
+        },
+    ),
     "binary_network": (
         ("--quick",),
         {
