@@ -75,6 +75,35 @@ def second_of_log1p_exp(x: Any) -> Any:
     return nc.gradients_function(lambda x: first(x)[0])(x)[0]
 
 
+def gathered(x: Any, indices: Any) -> list[Any]:
+    table = nc.Variable(x)
+    (slices,) = nc.gradients(lambda: anp.sin(nc.gather(table, indices)) ** 2, table)
+    assert slices.indices.tolist() == indices.ravel().tolist()
+    return [slices.values, slices.to_dense()]
+
+
+def matrix_product(x: Any, w: Any, grad_ys: Any) -> list[Any]:
+    variables = [nc.Variable(x), nc.Variable(w)]
+    return nc.gradients(lambda: variables[0] @ variables[1], variables, grad_ys)
+
+
+def hessian_times_direction(x: Any, direction: Any) -> list[Any]:
+    given = nc.Variable(x)
+
+    def value() -> Any:
+        return anp.exp(anp.sum(anp.sin(given) ** 2) / 4)
+
+    def first() -> Any:
+        return nc.gradients(value, given)[0]
+
+    return [value(), first(), *nc.gradients(first, given, direction)]
+
+
+def second_of_straight_through_round(x: Any) -> Any:
+    first = nc.gradients_function(lambda x: round_straight(2.0 * x) ** 3)
+    return nc.gradients_function(lambda x: first(x)[0])(x)[0]
+
+
 round_straight = nc.straight_through(np.round)
 # What the programs of tests/golden/gradients.py compute, in numclip.
 PROGRAMS: dict[str, list[Function]] = {
@@ -90,6 +119,15 @@ PROGRAMS: dict[str, list[Function]] = {
     "first_of_log1p_exp": [lambda x: nc.gradients_function(log1p_exp)(x)[0]],
     "second_of_log1p_exp": [second_of_log1p_exp],
     "with_variables": [with_variables],
+    "gathered": [gathered],
+    "matrix_product": [matrix_product],
+    "hessian_times_direction": [hessian_times_direction],
+    "clipped_gradient": [
+        lambda x, norm: nc.gradients_function(lambda x: nc.clip_gradient(3.0 * x, norm=norm) ** 2)(
+            x
+        )[0]
+    ],
+    "second_of_straight_through_round": [second_of_straight_through_round],
 }
 PAIRS = [
     pytest.param(case, program, id=f"{case['function']} {i}")
