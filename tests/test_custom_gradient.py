@@ -228,6 +228,26 @@ def test_the_second_derivative_is_that_of_the_gradient_function() -> None:
     assert outer == [9.0 * 9.0 + 0.0]
 
 
+# Functions whose gradients are not those of their values, and their second derivatives.
+SECONDS: dict[str, tuple[Function, Function]] = {
+    "sign": (
+        lambda x: nc.sign(x) * x**2,
+        lambda x: 2 * np.sign(x) + 4 * x * (np.abs(x) <= 1),
+    ),
+    "straight through": (lambda x: round_straight(x) ** 3, lambda x: 6 * np.round(x)),
+    "reversed": (lambda x: nc.reverse_gradient(x, 0.5) ** 3, lambda x: 0.25 * 6 * x),
+    "stopped": (lambda x: nc.stop_gradient(x) * x**3, lambda x: 6 * x**2),
+}
+
+
+@pytest.mark.parametrize("name", SECONDS)
+def test_second_derivatives_of_ready_made_gradients(name: str) -> None:
+    function, expected = SECONDS[name]
+    x = nc.Variable([-2.0, -0.3, 0.0, 0.7, 1.0, 3.4])
+    (second,) = nc.gradients(lambda: nc.gradients(lambda: function(x), x)[0], x)
+    np.testing.assert_allclose(second, expected(x.value), rtol=1e-14)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_a_function_is_called_once(depth: int) -> None:
     calls = []
