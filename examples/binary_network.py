@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +71,7 @@ def train(
             found = (codes(others) @ second).argmax(axis=1)
             accuracies.append(float(np.mean(found == labels[others])))
         batch = random.integers(0, SHOWN, BATCH)
-        optimizer.minimize(lambda rows=batch: loss(rows))
+        optimizer.minimize(partial(loss, batch))
     return Run(accuracies, codes(others))
 
 

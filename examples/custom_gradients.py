@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def train(images: Array, labels: Array, steps: int, random: np.random.Generator)
     optimizer = nc.train.AdamOptimizer(0.003)
     for _ in range(steps):
         batch = random.integers(0, len(labels), BATCH)
-        optimizer.minimize(lambda rows=batch: network.loss(images[rows], labels[rows]))
+        optimizer.minimize(partial(network.loss, images[batch], labels[batch]))
     return network
 
 

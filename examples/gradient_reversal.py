@@ -83,6 +83,7 @@ def train(labelled: Images, other: Images, reversal: float, steps: int, seed: in
     """Train without the labels of the others, which only measure the accuracy."""
     random = np.random.default_rng(seed)
     network = make_network(random)
+    lights = np.repeat([0, 1], BATCH)
 
     def features(pixels: Array) -> Any:
         return anp.maximum(layer(network, "features", pixels), 0)
@@ -94,7 +95,6 @@ def train(labelled: Images, other: Images, reversal: float, steps: int, seed: in
         of_lights = cross_entropy(layer(network, "lights", reversed_features), lights)
         return of_digits + of_lights
 
-    lights = np.repeat([0, 1], BATCH)
     global_step = nc.Variable(0, trainable=False, name="global_step")
     decaying = nc.train.cosine_decay(RATE, global_step, steps)
     optimizer = nc.train.GroupedOptimizer(
@@ -138,13 +138,13 @@ def draw(runs: dict[str, Run], path: Path) -> None:
         ):
             steps = np.arange(len(run.accuracies)) * STEPS_PER_POINT
             curves.plot(steps, np.multiply(run.accuracies, 100), color=colour, label=name)
-            for points, kind, grey in zip(
+            for points, light, grey in zip(
                 principal_components(run.features),
                 ("labelled", "other light"),
                 ("0.75", "0"),
                 strict=True,
             ):
-                axes.scatter(*points[::4].T, s=6, color=grey, linewidths=0, label=kind)
+                axes.scatter(*points[::4].T, s=6, color=grey, linewidths=0, label=light)
             axes.set(xticks=[], yticks=[])
             axes.set_title(f"Features, {name}", loc="left")
         curves.set(xlabel="step", ylim=(0, 100))

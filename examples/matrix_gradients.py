@@ -53,10 +53,10 @@ def main() -> None:
     }
     for name, (found, expected) in by_hand.items():
         difference = np.abs(found - expected).max()
-        print(f"{name}: a gradient of shape {found.shape}, by hand within {difference:.0e}")
+        print(f"{name}: a gradient of shape {found.shape}, by hand within {difference:.1g}")
     means = [images.value[digits.target == digit].mean(axis=0) for digit in range(10)]
     difference = np.abs(of_weights.T - means).max()
-    print(f"mean images: the gradient of the weights, within {difference:.0e}")
+    print(f"mean images: the gradient of the weights, within {difference:.1g}")
     draw(of_weights, arguments.output)
     print(f"Picture: {arguments.output}")
 

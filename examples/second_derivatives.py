@@ -46,7 +46,7 @@ def second(x: Array) -> Any:
     return nc.gradients_function(first)(x)[0]
 
 
-def hessian_times(direction: Array, loss: Callable[[], Any], weights: nc.Variable) -> Array:
+def hessian_times(direction: Array, loss: Callable[[], Any], weights: nc.Variable) -> Any:
     def slope() -> Any:
         (gradient,) = nc.gradients(loss, weights)
         return anp.sum(gradient * direction)
@@ -101,7 +101,7 @@ def main() -> None:
     arguments = parse()
     x = np.linspace(-np.pi, np.pi, 201)
     errors = [np.abs(first(x) - np.sin(2 * x)).max(), np.abs(second(x) - 2 * np.cos(2 * x)).max()]
-    print(f"sin² x: its derivatives are sin 2x and 2 cos 2x within {max(errors):.0e}")
+    print(f"sin² x: its derivatives are sin 2x and 2 cos 2x within {max(errors):.1g}")
 
     digits = load_digits()
     pixels, classes = digits.data / 16, np.eye(10)[digits.target]
