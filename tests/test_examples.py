@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TRANSFER_LEARNING = ROOT / "examples" / "transfer_learning.py"
+EXAMPLES = ROOT / "examples"
+TRANSFER_LEARNING = EXAMPLES / "transfer_learning.py"
 
 needs_scikit_learn = pytest.mark.skipif(
     importlib.util.find_spec("sklearn") is None, reason="scikit-learn is not installed"
@@ -26,6 +28,95 @@ def run(*arguments: str | Path, **environment: str) -> "subprocess.CompletedProc
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **environment},
         check=False,
     )
+
+
+# What each example prints, as a pattern, and what has to hold of the numbers in it.
+PROGRAMS: dict[str, tuple[tuple[str, ...], dict[str, Callable[..., bool]]]] = {
+    "matrix_gradients": (
+        (),
+        {
+            r"images: .* \(1797, 64\), by hand within (\S+)": lambda error: error < 1e-14,
+            r"weights: .* \(64, 10\), by hand within (\S+)": lambda error: error < 1e-14,
+            r"mean images: .* within (\S+)": lambda error: error < 1e-14,
+        },
+    ),
+    "softmax_regression": (
+        ("--quick",),
+        {
+            # Guessing gives 10 %, and a loss of log 10.
+            rf"{name} rate: from a loss of (\S+) to (\S+); (\S+)%": (
+                lambda first, last, accuracy: first == 2.303 and last < 1.5 and accuracy > 80
+            )
+            for name in ("constant", "decaying")
+        },
+    ),
+    "second_derivatives": (
+        (),
+        {
+            r"sin 2x and 2 cos 2x within (\S+)": lambda error: error < 1e-14,
+            r"curvature: (\S+), by NumPy's eigenvalues (\S+)": lambda found, exact: found == exact,
+            r"5 % below 2 / curvature: a loss of (\S+)": lambda loss: loss < 0.5,
+            r"5 % above 2 / curvature: a loss of (\S+)": lambda loss: loss > 100,
+        },
+    ),
+    "custom_gradients": (
+        ("--quick",),
+        {
+            r"custom_gradient and gradient_override_map: the same\n": lambda: True,
+            r"the plain gradient: another\n": lambda: True,
+        },
+    ),
+    "gradient_reversal": (
+        ("--quick",),
+        {
+            r"no reversal: (\S+)%[^%]*right; (\S+)%[^%]*reversal: (\S+)%[^%]*right; (\S+)%": (
+                lambda plain, apart, adversarial, less_apart: (
+                    min(plain, adversarial) > 40 and less_apart < apart - 3
+                )
+            ),
+        },
+    ),
+    "binary_network": (
+        ("--quick",),
+        {
+            r"straight-through: (\S+)%[^%]* no gradient: (\S+)%": (
+                lambda straight, without: straight > 60 and straight > without + 10
+            ),
+            r"straight-through: (\S+) and (\S+)\n": lambda same, other: same + 2 < other,
+        },
+    ),
+    "convolution_gradients": (
+        (),
+        {
+            r"convolution: the same by hand": lambda: True,
+            r"gradient of the image: the same by hand": lambda: True,
+            r"gradient of the filters: the same by hand": lambda: True,
+        },
+    ),
+}
+
+
+@needs_scikit_learn
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_prints_what_is_so(name: str, tmp_path: Path) -> None:
+    arguments, facts = PROGRAMS[name]
+    picture = tmp_path / "picture.png"
+    process = run(EXAMPLES / f"{name}.py", *arguments, "--output", picture)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    for pattern, holds in facts.items():
+        found = re.search(pattern, process.stdout)
+        assert found, f"{pattern!r} is not in {process.stdout!r}"
+        assert holds(*map(float, found.groups())), found[0]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_example_is_tested_and_has_its_picture() -> None:
+    names = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert names == {*PROGRAMS, TRANSFER_LEARNING.stem}
+    pictures = {path.stem: path for path in (ROOT / "docs" / "examples").glob("*.png")}
+    assert pictures.keys() == PROGRAMS.keys()
+    assert all(path.stat().st_size < 60_000 for path in pictures.values())
 
 
 def row(output: str, title: str) -> list[str]:
