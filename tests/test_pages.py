@@ -1,0 +1,62 @@
+"""What the pages of docs/ say about the code and its tests agrees with them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TESTS = ROOT / "tests"
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+DIFFERENCES = (ROOT / "docs" / "differences.md").read_text(encoding="utf-8")
+
+
+def functions_of(file: Path) -> set[str]:
+    return set(re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+ALL_TESTS = {
+    file.relative_to(TESTS).as_posix(): functions_of(file) for file in TESTS.rglob("test_*.py")
+}
+
+
+def named_by_case(text: str) -> dict[str, list[str]]:
+    """Return the cases of tables whose last column is "test", with the tests that it names."""
+    found: dict[str, list[str]] = {}
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        header, _, *rows = [line.strip("| ").split(" | ") for line in table.splitlines()]
+        if header[-1] == "test":
+            found |= {row[0]: re.findall(r"`(test_[^`]*)`", row[-1]) for row in rows}
+    return found
+
+
+CASES = named_by_case(DIFFERENCES)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_difference_names_tests_that_exist(case: str) -> None:
+    assert CASES[case]
+    for name in CASES[case]:
+        file, _, test = name.rpartition("::")
+        assert test in ALL_TESTS[file or "test_differences.py"], name
+
+
+def test_each_test_of_a_difference_is_named() -> None:
+    named = {name for names in CASES.values() for name in names}
+    assert ALL_TESTS["test_differences.py"] - named == set()
+
+
+def test_a_table_of_tests_is_read() -> None:
+    text = (
+        "| a | test |\n|---|---|\n| b | `test_c`, `test_d.py::test_e` |\n\n| f | g |\n|---|---|\n"
+    )
+    assert named_by_case(text) == {"b": ["test_c", "test_d.py::test_e"]}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_and_tests_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:tests|numclip|examples|asv_benchmarks)/[\w/.-]*)`", text):
+        assert (ROOT / path).exists(), path
+    for name in re.findall(r"`(test_\w+)`", text):
+        assert any(name in tests for tests in ALL_TESTS.values()), name
