@@ -4,11 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
+from test_layers import LEVELS
 
 ROOT = Path(__file__).parent.parent
 TESTS = ROOT / "tests"
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 DIFFERENCES = (ROOT / "docs" / "differences.md").read_text(encoding="utf-8")
+
+
+ARCHITECTURE = (ROOT / "docs" / "development" / "architecture.md").read_text(encoding="utf-8")
 
 
 def functions_of(file: Path) -> set[str]:
@@ -51,6 +55,16 @@ def test_a_table_of_tests_is_read() -> None:
         "| a | test |\n|---|---|\n| b | `test_c`, `test_d.py::test_e` |\n\n| f | g |\n|---|---|\n"
     )
     assert named_by_case(text) == {"b": ["test_c", "test_d.py::test_e"]}
+
+
+def test_levels_are_those_that_imports_are_held_to() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|", ARCHITECTURE, re.MULTILINE)
+    levels = [
+        (module, int(level))
+        for level, modules in rows
+        for module in re.findall(r"`(\w+)`", modules)
+    ]
+    assert sorted(levels) == sorted(LEVELS.items())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
