@@ -1,6 +1,9 @@
 """What the pages of docs/ say about the code and its tests agrees with them."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +77,27 @@ def test_files_and_tests_that_a_page_names_exist(page: Path) -> None:
         assert (ROOT / path).exists(), path
     for name in re.findall(r"`(test_\w+)`", text):
         assert any(name in tests for tests in ALL_TESTS.values()), name
+
+
+STEP = """
+import numpy as np, numclip as nc
+x = nc.Variable(np.array([1, 2, 3, 4], np.float32))
+gradient = np.array([-7, 0, 0.25, np.nan], np.float32)
+SignGradientDescentOptimizer(0.5, clipvalue=1.0).apply_gradients([(gradient, x)])
+print(x.value.tolist())
+"""
+
+
+def test_the_optimizer_of_the_page_takes_a_step(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "development" / "adding-an-operation.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    (source,) = [block for block in blocks if "class SignGradientDescentOptimizer" in block]
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-c", source + STEP],
+        capture_output=True,
+        text=True,
+        # A cache of its own: Numba's index of kernels would name a class that is nowhere else.
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path)},
+        check=False,
+    )
+    assert process.stdout.strip() == "[1.5, 2.0, 2.5, nan]", process.stderr
