@@ -155,7 +155,6 @@ for name, member in list(vars(module).items()):
         ("convolution", 2),
         ("gradients", 3),
         ("startup", 4),
-        ("convolution", 2),
     ],
 )
 def test_benchmarks_run(module: str, count: int) -> None:
