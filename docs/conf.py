@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 import numclip
@@ -59,6 +60,7 @@ html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 6,
     "secondary_sidebar_items": ["page-toc"],
+    "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": [],
 }
@@ -73,5 +75,13 @@ def skip_member(
     return True if type(member).__name__ == "_tuplegetter" else None
 
 
+def strip_blocks(app: Sphinx, doctree: nodes.document) -> None:
+    """Take off the empty line that tells doctest where a block of Markdown ends."""
+    for block in doctree.findall(nodes.literal_block):
+        block.rawsource = block.astext().rstrip()
+        block.children = [nodes.Text(block.rawsource)]
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("doctree-read", strip_blocks)
     app.connect("autodoc-skip-member", skip_member)

@@ -38,6 +38,7 @@ CARD = """\
 :link: generated/{name}
 :link-type: doc
 :img-top: {name}.png
+:img-alt: What the program draws.
 
 {summary}
 :::
