@@ -50,6 +50,9 @@ toc_object_entries_show_parents = "hide"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
+# Of blocks that do not say: commands, indented.
+highlight_language = "bash"
+
 html_theme = "pydata_sphinx_theme"
 html_title = "numclip"
 html_static_path = ["_static"]
