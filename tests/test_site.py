@@ -45,8 +45,7 @@ def test_there_are_examples() -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_an_example_has_title_picture_text_and_test(example: Example) -> None:
-    assert example.title and not example.title.endswith(".")
-    assert example.summary.endswith(".")
+    assert example.title and example.text
     assert f"python examples/{example.name}.py" in example.text
     assert example.picture.read_bytes().startswith(b"\x89PNG")
     assert example.name in (ROOT / "tests" / "test_examples.py").read_text(encoding="utf-8")
@@ -57,21 +56,26 @@ def test_no_picture_is_left_over() -> None:
     assert pictures == {example.name for example in EXAMPLES}
 
 
-def test_an_example_is_read_from_its_docstring(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "title", "summary"),
+    [
+        ("Title: what it: shows.", "Title", "What it: shows."),
+        ("What it shows.", "What it shows", ""),
+    ],
+)
+def test_an_example_is_read_from_its_docstring(
+    tmp_path: Path, first: str, title: str, summary: str
+) -> None:
     path = tmp_path / "program.py"
-    path.write_text('"""Title: what it: shows.\n\nText.\n\n    python program.py\n\nMore.\n"""\n')
+    path.write_text(f'"""{first}\n\nText.\n\n    python program.py\n\nMore.\n"""\n')
     text = "Text.\n\n```bash\npython program.py\n```\n\nMore."
-    assert read_example(path) == Example("program", "Title", "What it: shows.", text)
+    assert read_example(path) == Example("program", title, summary, text)
 
 
 def anchors_of(text: str) -> set[str]:
     """Return the names that GitHub gives the headings."""
     tokens = MarkdownIt("commonmark").parse(text)
-    headings = [
-        after.content
-        for token, after in pairwise(tokens)
-        if token.type == "heading_open"
-    ]
+    headings = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
 
 

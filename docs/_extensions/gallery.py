@@ -1,7 +1,7 @@
 """The gallery: a card and a page for each program in examples/, from its source and its picture.
 
-A program begins with a docstring whose first line is its title, a colon, and what it shows. Its
-picture is docs/examples/NAME.png. Nothing is run.
+A program begins with a docstring. Its first line is the title, or the title, a colon and a summary.
+The program's picture is docs/examples/NAME.png. Nothing is run.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def read_example(path: Path) -> Example:
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     first, _, text = docstring.partition("\n")
     title, _, summary = first.partition(": ")
+    title = title.removesuffix(".")
     commands = re.compile(r"(?:^    .+\n?)+", re.MULTILINE)
     text = commands.sub(lambda lines: f"```bash\n{dedent(lines[0]).rstrip()}\n```\n", text)
     return Example(path.stem, title, summary[:1].upper() + summary[1:], text.strip())
