@@ -67,6 +67,8 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+# A page that has none beside it needs no list of them.
+html_sidebars = {"start-here": []}
 html_copy_source = False
 html_domain_indices = False
 
