@@ -14,11 +14,11 @@ from sphinx.writers.html5 import HTML5Translator
 
 
 def mathml(formula: str, as_block: bool) -> str:
-    # Docutils takes the 12 of \frac12 for one number.
+    # Docutils takes the 12 of \frac12 for one number, and \_ in a text for two signs.
     formula = re.sub(r"(\\[dt]?frac)(\d)(\d)", r"\1{\2}{\3}", formula)
     # Browsers leave room around these, and draw bars as high as the whole formula. TeX does not.
     close = 'lspace="0" rspace="0"' + ("" if r"\left" in formula else ' stretchy="false"')
-    formula = tex2mathml(formula, as_block)
+    formula = tex2mathml(formula, as_block).replace(r"\_", "_")
     formula = re.sub("<mo[^>]*>([|‖/])<", rf"<mo {close}>\1<", formula)
     return re.sub("<mo([^>]*)>(max|min)<", r'<mo\1 lspace="0.17em" rspace="0">\2<', formula)
 
