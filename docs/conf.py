@@ -50,7 +50,7 @@ toc_object_entries_show_parents = "hide"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
-# Of blocks that do not say: commands, indented.
+# What is indented, without a language, is commands.
 highlight_language = "bash"
 
 html_theme = "pydata_sphinx_theme"
