@@ -153,6 +153,7 @@ for name, member in list(vars(module).items()):
         ("partial_updates", 2),
         ("filters", 2),
         ("startup", 4),
+        ("convolution", 2),
     ],
 )
 def test_benchmarks_run(module: str, count: int) -> None:
