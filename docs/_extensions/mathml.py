@@ -12,15 +12,21 @@ from sphinx.application import Sphinx
 from sphinx.util.logging import getLogger
 from sphinx.writers.html5 import HTML5Translator
 
+THIN = '<mspace width="0.17em"/>'
+
 
 def mathml(formula: str, as_block: bool) -> str:
     # Docutils takes the 12 of \frac12 for one number, and \_ in a text for two signs.
     formula = re.sub(r"(\\[dt]?frac)(\d)(\d)", r"\1{\2}{\3}", formula)
+    drawn = tex2mathml(formula, as_block).replace(r"\_", "_")
     # Browsers leave room around these, and draw bars as high as the whole formula. TeX does not.
     close = 'lspace="0" rspace="0"' + ("" if r"\left" in formula else ' stretchy="false"')
-    formula = tex2mathml(formula, as_block).replace(r"\_", "_")
-    formula = re.sub("<mo[^>]*>([|‖/])<", rf"<mo {close}>\1<", formula)
-    return re.sub("<mo([^>]*)>(max|min)<", r'<mo\1 lspace="0.17em" rspace="0">\2<', formula)
+    drawn = re.sub("<mo[^>]*>([|‖/])<", rf"<mo {close}>\1<", drawn)
+    drawn = re.sub("<mo([^>]*)>(max|min)<", r'<mo\1 lspace="0.17em" rspace="0">\2<', drawn)
+    # It leaves some between the name of a function and a number or variable beside it.
+    function = r"<mi[^>]*>\w+</mi>\s*<mo>&ApplyFunction;</mo>"
+    drawn = re.sub(rf"(?<=</m[ins]>)(\s*{function})", rf"{THIN}\1", drawn)
+    return re.sub(rf"({function}\s*)(?=<m[^o])", rf"\1{THIN}", drawn)
 
 
 def write(translator: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
