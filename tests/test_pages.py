@@ -4,10 +4,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from test_layers import LEVELS
+
+import numclip as nc
 
 ROOT = Path(__file__).parent.parent
 TESTS = ROOT / "tests"
@@ -74,7 +77,8 @@ def test_levels_are_those_that_imports_are_held_to() -> None:
 def test_files_and_tests_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for path in re.findall(r"`((?:tests|numclip|examples|asv_benchmarks)/[\w/.-]*)`", text):
-        assert (ROOT / path).exists(), path
+        root = Path(nc.__file__).parent.parent if path.startswith("numclip/") else ROOT
+        assert (root / path).exists(), path
     for name in re.findall(r"`(test_\w+)`", text):
         assert any(name in tests for tests in ALL_TESTS.values()), name
 
@@ -101,3 +105,10 @@ def test_the_optimizer_of_the_page_takes_a_step(tmp_path: Path) -> None:
         check=False,
     )
     assert process.stdout.strip() == "[1.5, 2.0, 2.5, nan]", process.stderr
+
+
+def test_the_version_is_that_of_the_project_and_of_the_changelog() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert nc.__version__ == project["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\S+),", changelog, re.MULTILINE)[0] == nc.__version__
