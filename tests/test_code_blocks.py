@@ -30,7 +30,7 @@ PAGES = [
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = set(PROJECT["project"]["optional-dependencies"])
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-TOOLS = {"asv", "build", "git", "mypy", "ruff", "twine", "venv"}
+TOOLS = {"asv", "build", "git", "mypy", "rm", "ruff", "tar", "twine", "venv"}
 
 
 class Block(NamedTuple):
@@ -58,8 +58,8 @@ def check(block: Block) -> None:
     if block.language == "python":
         check_python(block)
     elif block.language == "bash":
-        for line in block.code.splitlines():
-            check_command(shlex.split(line, comments=True))
+        for command in re.split(r"\n| && ", block.code.replace("\\\n", " ")):
+            check_command(shlex.split(command, comments=True))
     else:
         assert block.language == "text" or block.language.startswith("{"), block.language
 
@@ -95,12 +95,16 @@ def check_command(words: list[str]) -> None:
     elif name == "numclip":
         check_program(["-m", *words])
     elif name == "cd":
-        assert arguments == ["numclip"] or (ROOT / arguments[0]).is_dir(), words
+        (folder,) = map(Path, arguments)
+        assert folder == Path("numclip") or folder.is_absolute() or (ROOT / folder).is_dir()
     else:
         assert name in TOOLS, f"a command that is not known here: {words}"
 
 
 def check_program(arguments: list[str]) -> None:
+    if arguments[0] == "-c":
+        compile(arguments[1], "-c", "exec")
+        return
     if arguments[0] != "-m":
         assert (ROOT / arguments[0]).is_file(), arguments
         return
@@ -153,6 +157,9 @@ def test_block(block: Block) -> None:
         "```console\n$ make test\n```",
         "    make tests",
         "```bash\nmake test\nmake tests\n```",
+        "```bash\nmake test && make tests\n```",
+        "```bash\npython -c 'x ='\n```",
+        "```bash\nmake test \\\n    tests\n```",
         "```bash\ncurl\n```",
         "```bash\npip install '.[example]'\n```",
         "```bash\nLEVEL=1 pip install numclip-0.0.9-py3-none-any.whl\n```",
