@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test ptx demo golden bench compare gpu clean
+.PHONY: test ptx docs demo golden bench compare gpu clean
 
 # The whole check of the project; works on a fresh clone with Python alone.
 test: $(VENV)/.installed
@@ -15,6 +15,12 @@ test: $(VENV)/.installed
 # Compiles every kernel for a GPU, without one, and looks at what comes of it.
 ptx: .venv-ptx/.installed
 	NUMCLIP_TEST_PTX=1 .venv-ptx/bin/python -m pytest -n 2 tests/ptx
+
+# The site, in docs/_build/html. A link or a name that leads nowhere fails it, as does any warning.
+docs: .venv-docs/.installed
+	rm -rf docs/_build docs/*/generated
+	.venv-docs/bin/python -m sphinx --nitpicky --fail-on-warning --quiet docs docs/_build/html
+	@echo "The site is docs/_build/html/index.html."
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m numclip demo
@@ -53,6 +59,12 @@ $(VENV)/.installed: pyproject.toml
 	.venv-compare/bin/python -m pip install --quiet --editable '.[compare]'
 	touch $@
 
+.venv-docs/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --upgrade pip
+	.venv-docs/bin/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
 .venv-ptx/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-ptx
 	.venv-ptx/bin/python -m pip install --quiet --upgrade pip
@@ -66,4 +78,4 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-compare .venv-golden .venv-ptx .cache
+	rm -rf $(VENV) .venv-compare .venv-docs .venv-golden .venv-ptx .cache docs/_build docs/*/generated

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
+CLIP_FIELD = EXAMPLES / "clip_field.py"
 TRANSFER_LEARNING = EXAMPLES / "transfer_learning.py"
 
 needs_scikit_learn = pytest.mark.skipif(
@@ -151,3 +152,17 @@ def test_without_scikit_learn_it_says_what_to_install(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert process.stderr == "sklearn is missing: pip install 'numclip[examples]'\n"
     assert process.stdout == ""
+
+
+def test_clip_field(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    process = run(CLIP_FIELD, "--output", picture)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    # Longest, norm of all, turned by up to, unchanged.
+    assert row(process.stdout, "before") == ["2.93", "12.11", "0°", "35"]
+    assert row(process.stdout, "clip_by_value") == ["1.41", "6.94", "23°", "5"]
+    assert row(process.stdout, "clip_by_norm") == ["1.00", "5.66", "0°", "5"]
+    assert row(process.stdout, "clip_by_average_norm") == ["2.00", "9.83", "0°", "21"]
+    assert row(process.stdout, "clip_by_global_norm") == ["1.45", "6.00", "0°", "1"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
