@@ -112,14 +112,6 @@ def test_a_program_prints_what_is_so(name: str, tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_every_example_is_tested_and_has_its_picture() -> None:
-    names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {*PROGRAMS, TRANSFER_LEARNING.stem}
-    pictures = {path.stem: path for path in (ROOT / "docs" / "examples").glob("*.png")}
-    assert pictures.keys() == PROGRAMS.keys()
-    assert all(path.stat().st_size < 60_000 for path in pictures.values())
-
-
 def row(output: str, title: str) -> list[str]:
     (found,) = re.findall(rf"│ {title} +│(.*)│", output)
     return [cell.strip() for cell in found.split("│")]
