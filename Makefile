@@ -11,7 +11,7 @@ OPTIONS ?=
 TESTS ?= -n 2 --pyargs numclip tests docs README.md
 asv = cd asv_benchmarks && ../$(1)/bin/python -m asv machine --machine $(MACHINE) && ../$(1)/bin/python -m asv
 
-.PHONY: test coverage wheel-test ptx demo golden bench bench-record bench-compare bench-publish compare gpu clean
+.PHONY: test coverage wheel-test ptx docs demo golden bench bench-record bench-compare bench-publish compare gpu clean
 
 # The whole check of the project; works on a fresh clone with Python alone.
 test: $(VENV)/.installed
@@ -46,6 +46,12 @@ wheel-test:
 # Compiles every kernel for a GPU, without one, and looks at what comes of it.
 ptx: .venv-ptx/.installed
 	NUMCLIP_TEST_PTX=1 .venv-ptx/bin/python -m pytest -n 2 tests/ptx
+
+# The site, in docs/_build/html. A link or a name that leads nowhere fails it, as does any warning.
+docs: .venv-docs/.installed
+	rm -rf docs/_build docs/*/generated
+	.venv-docs/bin/python -m sphinx --nitpicky --fail-on-warning --quiet docs docs/_build/html
+	@echo "The site is docs/_build/html/index.html."
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m numclip demo
@@ -103,6 +109,12 @@ $(VENV)/.installed: pyproject.toml
 	.venv-bench/bin/python -m pip install --quiet --editable '.[bench]'
 	touch $@
 
+.venv-docs/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --upgrade pip
+	.venv-docs/bin/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
 .venv-ptx/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-ptx
 	.venv-ptx/bin/python -m pip install --quiet --upgrade pip
@@ -116,4 +128,5 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-bench .venv-compare .venv-golden .venv-ptx .venv-wheel .cache
+	rm -rf $(VENV) .venv-bench .venv-compare .venv-docs .venv-golden .venv-ptx .venv-wheel .cache \
+		docs/_build docs/*/generated

@@ -35,7 +35,7 @@ SHOTS = 5  # images of each new digit
 RATE = 0.01
 CLIP_NORM = 1.0
 STEPS_PER_POINT = 5  # of a curve
-PICTURE = Path(__file__).parent.parent / "docs" / "transfer-learning.png"
+PICTURE = Path(__file__).parent.parent / "docs" / "examples" / "transfer_learning.png"
 
 
 class Images(NamedTuple):

@@ -334,7 +334,7 @@ def value_and_gradients(loss: Callable[[], Any], xs: Any) -> tuple[Any, list[Any
 def gradients_function(f: Callable[..., Any]) -> Callable[..., list[Any]]:
     r"""Return the function that computes the gradients of another one.
 
-    .. math:: x_1, \dots, x_n \mapsto \partial f / \partial x_1, \dots, \partial f / \partial x_n
+    .. math:: x_1, \ldots, x_n \mapsto \partial f / \partial x_1, \ldots, \partial f / \partial x_n
 
     Parameters
     ----------

@@ -152,6 +152,8 @@ for name, member in list(vars(module).items()):
         ("optimizer", 4),
         ("partial_updates", 2),
         ("filters", 2),
+        ("convolution", 2),
+        ("gradients", 3),
         ("startup", 4),
     ],
 )

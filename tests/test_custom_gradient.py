@@ -75,6 +75,35 @@ def second_of_log1p_exp(x: Any) -> Any:
     return nc.gradients_function(lambda x: first(x)[0])(x)[0]
 
 
+def gathered(x: Any, indices: Any) -> list[Any]:
+    table = nc.Variable(x)
+    (slices,) = nc.gradients(lambda: anp.sin(nc.gather(table, indices)) ** 2, table)
+    assert slices.indices.tolist() == indices.ravel().tolist()
+    return [slices.values, slices.to_dense()]
+
+
+def matrix_product(x: Any, w: Any, grad_ys: Any) -> list[Any]:
+    variables = [nc.Variable(x), nc.Variable(w)]
+    return nc.gradients(lambda: variables[0] @ variables[1], variables, grad_ys)
+
+
+def hessian_times_direction(x: Any, direction: Any) -> list[Any]:
+    given = nc.Variable(x)
+
+    def value() -> Any:
+        return anp.exp(anp.sum(anp.sin(given) ** 2) / 4)
+
+    def first() -> Any:
+        return nc.gradients(value, given)[0]
+
+    return [value(), first(), *nc.gradients(first, given, direction)]
+
+
+def second_of_straight_through_round(x: Any) -> Any:
+    first = nc.gradients_function(lambda x: round_straight(2.0 * x) ** 3)
+    return nc.gradients_function(lambda x: first(x)[0])(x)[0]
+
+
 round_straight = nc.straight_through(np.round)
 # What the programs of tests/golden/gradients.py compute, in numclip.
 PROGRAMS: dict[str, list[Function]] = {
@@ -90,6 +119,15 @@ PROGRAMS: dict[str, list[Function]] = {
     "first_of_log1p_exp": [lambda x: nc.gradients_function(log1p_exp)(x)[0]],
     "second_of_log1p_exp": [second_of_log1p_exp],
     "with_variables": [with_variables],
+    "gathered": [gathered],
+    "matrix_product": [matrix_product],
+    "hessian_times_direction": [hessian_times_direction],
+    "clipped_gradient": [
+        lambda x, norm: nc.gradients_function(lambda x: nc.clip_gradient(3.0 * x, norm=norm) ** 2)(
+            x
+        )[0]
+    ],
+    "second_of_straight_through_round": [second_of_straight_through_round],
 }
 PAIRS = [
     pytest.param(case, program, id=f"{case['function']} {i}")
@@ -188,6 +226,26 @@ def test_the_second_derivative_is_that_of_the_gradient_function() -> None:
     # And the slope of the value itself is the gradient function's, at every level.
     outer = nc.gradients(lambda: liar(x) * nc.gradients(lambda: liar(x), x)[0], x)
     assert outer == [9.0 * 9.0 + 0.0]
+
+
+# Functions whose gradients are not those of their values, and their second derivatives.
+SECONDS: dict[str, tuple[Function, Function]] = {
+    "sign": (
+        lambda x: nc.sign(x) * x**2,
+        lambda x: 2 * np.sign(x) + 4 * x * (np.abs(x) <= 1),
+    ),
+    "straight through": (lambda x: round_straight(x) ** 3, lambda x: 6 * np.round(x)),
+    "reversed": (lambda x: nc.reverse_gradient(x, 0.5) ** 3, lambda x: 0.25 * 6 * x),
+    "stopped": (lambda x: nc.stop_gradient(x) * x**3, lambda x: 6 * x**2),
+}
+
+
+@pytest.mark.parametrize("name", SECONDS)
+def test_second_derivatives_of_ready_made_gradients(name: str) -> None:
+    function, expected = SECONDS[name]
+    x = nc.Variable([-2.0, -0.3, 0.0, 0.7, 1.0, 3.4])
+    (second,) = nc.gradients(lambda: nc.gradients(lambda: function(x), x)[0], x)
+    np.testing.assert_allclose(second, expected(x.value), rtol=1e-14)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

@@ -221,6 +221,22 @@ def test_duplicates_summed() -> None:
     assert slices.to_dense().ravel().tolist() == [0.0, 0.0, 5.0, 0.0, 2.0, 0.0]
 
 
+def test_negative_index_of_a_dense_array() -> None:
+    with pytest.raises(IndexError, match=r"`self.indices` must not be negative, got -1"):
+        nc.IndexedSlices([[1.0], [5.0]], [0, -1], (3, 1)).to_dense()
+
+
+def test_limit_of_rows_that_share_an_index() -> None:
+    gradient = nc.IndexedSlices(np.array([[3.0], [4.0]]), np.array([1, 1]), (3, 1))
+    (clipped,), norm = nc.clip_by_global_norm([gradient], 1.0)
+    assert norm == 5.0
+    np.testing.assert_allclose(clipped.to_dense().ravel(), [0.0, 1.4, 0.0])
+    x = nc.Variable(np.zeros((3, 1)))
+    optimizer = nc.train.GradientDescentOptimizer(1.0, global_clipnorm=1.0)
+    assert optimizer.apply_gradients([(gradient, x)]).global_norm == 7.0
+    np.testing.assert_allclose(x.value.ravel(), [0.0, -1.0, 0.0])
+
+
 @pytest.mark.parametrize("row", [row for row in OPTIMIZERS.values() if row.sums_duplicates])
 def test_duplicates_summed_by_optimizers(row: Row) -> None:
     values = np.array([[2.0**25], [5.0], [1.0], [1.0], [-(2.0**25)]], np.float32)
@@ -246,6 +262,40 @@ def test_float64_variables_and_python_float_hyperparameters() -> None:
     m, v = (np.asarray(optimizer.get_slot(y, name)) for name in "mv")
     assert m.tolist() == (gradient * (1 - 0.9)).tolist()
     assert v.tolist() == (gradient * gradient * (1 - 0.999)).tolist()
+
+
+# TensorFlow's last four take no function.
+WITH_A_RATE: dict[str, Callable[[Any], nc.train.Optimizer]] = {
+    "gradient descent": nc.train.GradientDescentOptimizer,
+    "momentum": lambda rate: nc.train.MomentumOptimizer(rate, 0.9),
+    "adagrad": nc.train.AdagradOptimizer,
+    "adadelta": nc.train.AdadeltaOptimizer,
+    "adam": nc.train.AdamOptimizer,
+    "adamw": nc.train.AdamWOptimizer,
+    "rmsprop": nc.train.RMSPropOptimizer,
+    "ftrl": nc.train.FtrlOptimizer,
+    "proximal gradient descent": nc.train.ProximalGradientDescentOptimizer,
+    "proximal adagrad": nc.train.ProximalAdagradOptimizer,
+    "adagrad da": lambda rate: nc.train.AdagradDAOptimizer(rate, nc.Variable(0)),
+}
+
+
+@pytest.mark.parametrize("make", WITH_A_RATE.values(), ids=WITH_A_RATE)
+def test_a_function_as_the_rate_of_every_optimizer(
+    make: Callable[[Any], nc.train.Optimizer],
+) -> None:
+    x, rates = nc.Variable([1.0, 2.0], name="x"), [0.5, 0.25]
+    following = make(lambda: rates[0])
+    state = None
+    for _ in range(2):
+        expected, fixed = nc.Variable(x.value.copy(), name="x"), make(rates[0])
+        if state is not None:
+            fixed.load_state_dict(state)
+        for optimizer, variable in ((following, x), (fixed, expected)):
+            optimizer.apply_gradients([(np.array([1.0, -3.0]), variable)])
+        assert x.value.tolist() == expected.value.tolist()
+        state = following.state_dict()
+        rates.pop(0)
 
 
 @for_every_optimizer

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from autograd.tracer import trace_stack
 from gradients import finite_differences
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import check_grad
 
 import numclip as nc
 
@@ -229,6 +232,32 @@ def test_plain_numpy_functions_refuse_a_recorded_variable(name: str) -> None:
         nc.gradients(lambda: PLAIN_NUMPY[name](x), x)
     PLAIN_NUMPY[name](x)
     assert trace_stack.top == -1
+
+
+def test_scipy_finds_the_gradients_of_a_network_right() -> None:
+    random = np.random.default_rng(0)
+    inputs, labels = random.standard_normal((8, 4)), random.integers(0, 3, 8)
+    w, v = nc.Variable(np.zeros((4, 5))), nc.Variable(np.zeros((5, 3)))
+
+    def loss() -> Any:
+        scores = anp.tanh(inputs @ w) @ v
+        sums = anp.log(anp.sum(anp.exp(scores), axis=1))
+        return anp.mean(sums - scores[np.arange(8), labels])
+
+    def at(function: Function) -> Function:
+        def of_flat(x: Array) -> Any:
+            w.assign(x[:20].reshape(4, 5))
+            v.assign(x[20:].reshape(5, 3))
+            return function()
+
+        return of_flat
+
+    def gradient() -> Array:
+        return np.concatenate([each.ravel() for each in nc.gradients(loss, [w, v])])
+
+    point = random.standard_normal(35)
+    assert np.abs(at(gradient)(point)).max() > 0.01
+    assert check_grad(at(loss), at(gradient), point) < 1e-6
 
 
 def test_none_for_what_a_loss_does_not_depend_on() -> None:
@@ -516,6 +545,17 @@ def test_gather_of_any_dimensions(trailing: tuple[int, ...]) -> None:
     np.testing.assert_allclose(gradient.to_dense(), expected)
 
 
+@given(st.lists(st.integers(0, 3), max_size=12))
+def test_gather_is_a_product_with_rows_of_the_identity(rows: list[int]) -> None:
+    params, indices = table(), np.array(rows, int)
+    rows_of_identity = np.eye(4)[indices]
+    by_gather, by_product = (
+        nc.gradients(lambda taken=taken: taken() ** 3, params)[0]
+        for taken in (lambda: nc.gather(params, indices), lambda: rows_of_identity @ params)
+    )
+    np.testing.assert_allclose(dense(by_gather), by_product, rtol=1e-14)
+
+
 def test_gather_is_a_copy() -> None:
     params = table()
     rows = nc.gather(params, [0, 1, 2, 3])
@@ -598,13 +638,17 @@ def test_threads_compute_nested_derivatives_at_once() -> None:
     wrong: list[Any] = []
 
     def work(seed: int) -> None:
-        x = nc.Variable(float(seed))
+        x, params = nc.Variable(float(seed)), table()
         start.wait()
         for _ in range(40):
             inner = nc.gradients(lambda: nc.gradients(lambda: x**3 * anp.exp(x * 0), x)[0], x)
             value = nc.value_and_gradients(lambda: x * x, x)
+            rows = nc.gradients(lambda: nc.gather(params, [seed - 1, 0]) * seed, params)[0]
+            slices = (rows.indices.tolist(), rows.values.tolist())
             if inner != [6.0 * seed] or value != (seed * seed, [2.0 * seed]):
                 wrong.append((seed, inner, value))
+            if slices != ([seed - 1, 0], [[seed, seed], [seed, seed]]):
+                wrong.append((seed, slices))
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(1, 5)]
     for thread in threads:

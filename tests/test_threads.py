@@ -37,6 +37,15 @@ for dtype in (np.float16, np.float32, np.float64, np.complex64):
         nc.IndexedSlices(arrays[4].reshape(700, 100), np.arange(700) % 13, (20, 100)).to_dense(),
     ):
         digest.update(np.ascontiguousarray(result).tobytes())
+    if dtype is not np.complex64:
+        rows = nc.IndexedSlices(arrays[4].reshape(700, 100), np.arange(700) % 613, (1000, 100))
+        for make in (nc.train.AdamOptimizer, lambda **k: nc.train.AdagradOptimizer(0.1, **k)):
+            optimizer = make(global_clipnorm=3.0)
+            variables = [nc.Variable(np.ones(s, dtype)) for s in (300_001, (1000, 100))]
+            for _ in range(3):
+                optimizer.apply_gradients(zip((arrays[0], rows), variables, strict=True))
+            for variable in variables:
+                digest.update(variable.value.tobytes())
 print(digest.hexdigest())
 """
 

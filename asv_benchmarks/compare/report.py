@@ -26,10 +26,16 @@ scales: what is clipped in place meets a limit that shrinks with it, and gets it
 outside the time. NumPy is these lines, without checks:
 
 ```python
-norm = math.sqrt(sum([np.vdot(g, g) for g in gradients]))
-factor = min(1.0, limit / norm)
-for g in gradients:
-    g *= factor
+>>> import math
+>>> import numpy as np
+>>> gradients, limit = [np.array([3.0, 4.0])], 1.0
+>>> norm = math.sqrt(sum([np.vdot(g, g) for g in gradients]))
+>>> factor = min(1.0, limit / norm)
+>>> for g in gradients:
+...     g *= factor
+>>> gradients
+[array([0.6, 0.8])]
+
 ```
 """
 

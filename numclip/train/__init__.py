@@ -1,4 +1,4 @@
-"""TensorFlow 1's optimizers, and its learning rates that decay."""
+"""Optimizers, TensorFlow 1's and more, what works with them, and learning rates that decay."""
 
 from numclip.train._adadelta import AdadeltaOptimizer as AdadeltaOptimizer
 from numclip.train._adagrad import AdagradOptimizer as AdagradOptimizer

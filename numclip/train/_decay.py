@@ -412,7 +412,7 @@ def cosine_decay_restarts(
     .. math::
 
         \eta \left((1 - \alpha) \, m^i \, \tfrac12 \left(1 + \cos \pi \frac{s - S_i}{F t^i}\right)
-            + \alpha\right), \qquad S_i = F (1 + t + \dots + t^{i-1}) \le s < S_{i+1}
+            + \alpha\right), \qquad S_i = F (1 + t + \ldots + t^{i-1}) \le s < S_{i+1}
 
     Parameters
     ----------

@@ -49,6 +49,18 @@ class Optimizer(Minimizer):
     summed before. ``nonfinite`` says what to do where a gradient is NaN or infinite: "propagate"
     it, "raise" FloatingPointError, or "skip" the step; the latter two take the norm of all
     gradients first.
+
+    Examples
+    --------
+    >>> import numpy as np, numclip as nc
+    >>> weights = nc.Variable([0.0, 0.0])
+    >>> optimizer = nc.train.GradientDescentOptimizer(0.1, global_clipnorm=1.0)
+    >>> isinstance(optimizer, nc.train.Optimizer)
+    True
+    >>> optimizer.apply_gradients([(np.array([3.0, 4.0]), weights)])
+    StepResult(global_norm=5.0, scale=0.2, skipped=False)
+    >>> weights.value
+    array([-0.06, -0.08])
     """
 
     _slot_names: tuple[str, ...] = ()

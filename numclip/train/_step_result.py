@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StepResult:
-    """What `Optimizer.apply_gradients` returns.
+    """Say what a step of an optimizer has done.
 
     Parameters
     ----------

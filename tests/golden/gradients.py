@@ -223,6 +223,61 @@ def with_variables(x: list[float]) -> list[list[float]]:
     return [g.numpy().tolist() for g in tape.gradient(y, [given, weights])]
 
 
+def gathered(x: list[list[float]], indices: list[list[int]]) -> list[Any]:
+    """Return the rows of the sparse gradient, in its order, and all of it."""
+    given = tf.constant(x, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        y = tf.sin(tf.gather(given, indices)) ** 2
+    slices = tape.gradient(y, given)
+    assert slices.indices.numpy().tolist() == np.ravel(indices).tolist()
+    return [slices.values.numpy().tolist(), tf.convert_to_tensor(slices).numpy().tolist()]
+
+
+def matrix_product(x: Any, w: Any, grad_ys: Any) -> list[Any]:
+    with tf.Graph().as_default():
+        a, b = tf.constant(x, tf.float64), tf.constant(w, tf.float64)
+        found = tf.gradients(a @ b, [a, b], tf.constant(grad_ys, tf.float64))
+        return evaluated(found)
+
+
+def hessian_times_direction(x: list[float], direction: list[float]) -> list[Any]:
+    """Return the value, the gradient, and its gradient along the direction."""
+    with tf.Graph().as_default():
+        given = tf.constant(x, tf.float64)
+        y = tf.exp(tf.reduce_sum(tf.sin(given) ** 2) / 4)
+        (first,) = tf.gradients(y, given)
+        (second,) = tf.gradients(first, given, tf.constant(direction, tf.float64))
+        return evaluated([y, first, second])
+
+
+def evaluated(tensors: list[Any]) -> list[Any]:
+    with tf.compat.v1.Session() as session:
+        return [each.tolist() for each in session.run(tensors)]
+
+
+def clipped_gradient(x: list[float], norm: float) -> list[float]:
+    @tf.custom_gradient
+    def clip(x: Any) -> Any:
+        return tf.identity(x), lambda upstream: tf.clip_by_norm(upstream, norm)
+
+    return derivative(lambda x: clip(3.0 * x) ** 2, x)
+
+
+def second_of_straight_through_round(x: list[float]) -> list[float]:
+    @tf.custom_gradient
+    def straight(x: Any) -> Any:
+        return tf.round(x), lambda upstream: upstream
+
+    def first(x: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = straight(2.0 * x) ** 3
+        return tape.gradient(y, x)
+
+    return derivative(first, x)
+
+
 def derivative(function: Callable[[Any], Any], x: list[float]) -> list[float]:
     given = tf.constant(x, tf.float64)
     with tf.GradientTape() as tape:
@@ -232,6 +287,7 @@ def derivative(function: Callable[[Any], Any], x: list[float]) -> list[float]:
 
 
 NUMBERS = [-2.0, -1.0, -0.3, 0.0, 0.7]
+MATRIX = [[0.5, -1.0], [2.0, 0.3], [1.5, 0.7]]
 CUSTOM = {
     "reversed_gradient": (reversed_gradient, {"x": NUMBERS, "scale": 0.5}),
     "straight_through_round": (straight_through_round, {"x": NUMBERS}),
@@ -239,6 +295,21 @@ CUSTOM = {
     "first_of_log1p_exp": (first_of_log1p_exp, {"x": [*NUMBERS, 100.0]}),
     "second_of_log1p_exp": (second_of_log1p_exp, {"x": [*NUMBERS, 100.0]}),
     "with_variables": (with_variables, {"x": NUMBERS}),
+    "gathered": (gathered, {"x": MATRIX, "indices": [[2, 0], [2, 1]]}),
+    "matrix_product": (
+        matrix_product,
+        {
+            "x": MATRIX,
+            "w": [[1.0, -2.0], [0.5, 3.0]],
+            "grad_ys": [[1.0, 2.0], [-0.5, 0.0], [0.3, 4]],
+        },
+    ),
+    "hessian_times_direction": (
+        hessian_times_direction,
+        {"x": NUMBERS, "direction": [1.0, -2.0, 0.5, 3.0, 0.0]},
+    ),
+    "clipped_gradient": (clipped_gradient, {"x": NUMBERS, "norm": 1.5}),
+    "second_of_straight_through_round": (second_of_straight_through_round, {"x": NUMBERS}),
 }
 
 
