@@ -49,6 +49,7 @@ PUBLIC_IN_TRAIN = [
     "AdamOptimizer",
     "AdamWOptimizer",
     "FtrlOptimizer",
+    "GradientAccumulator",
     "GradientDescentOptimizer",
     "GroupedOptimizer",
     "MomentumOptimizer",
