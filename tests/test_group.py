@@ -261,3 +261,12 @@ def test_many_small_variables_take_one_call_for_each_rule(monkeypatch: pytest.Mo
         grouped.apply_gradients([(np.ones(3, np.float32), each) for each in store.values()])
         assert len(calls) == 2
     assert all(np.all(each.value < 0.0) for each in store.values())
+
+
+def test_rows_of_groups_that_are_only_checked_are_taken_one_after_another() -> None:
+    """Nothing is multiplied, so that no group takes the rows' sums for its rows."""
+    found, expected = (nc.Variable(np.zeros((9, 300)), name="x") for _ in range(2))
+    rows = nc.IndexedSlices(normal((4, 300), np.float64, 1), [3, 3, 3, 1])
+    Grouped([(None, Descent(1.0))], nonfinite="skip").apply_gradients([(rows, found)])
+    Descent(1.0).apply_gradients([(rows, expected)])
+    assert same(found, expected)
