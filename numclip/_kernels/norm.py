@@ -87,9 +87,9 @@ def add_squares(sums, exponents):
 
 @rule
 def norm_of_squares(total, exponent):
-    """Return the norm of one tensor from its sum of squares."""
+    """Return the norm of one tensor from its sum of squares; a sum of zero has no exponent."""
     root = math.sqrt(total)
-    return root if exponent == 0 else times_power_of_two(root, exponent)
+    return root if exponent == 0 or total == 0.0 else times_power_of_two(root, exponent)
 
 
 @kernel

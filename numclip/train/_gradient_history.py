@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from numclip import _array, _cuda_memory
+from numclip import _array
 from numclip._array import Array
-from numclip._cuda_libraries import cuda_array
 from numclip._norm import global_norm
 from numclip._variable import Variable, key_for
 from numclip.train._step_result import scale_of
@@ -279,19 +278,16 @@ def _is_on_host(norms: Any) -> bool:
 
 def _on_host(record: _Record) -> _Record:
     parts = [
-        part._replace(norms=_download(part.norms), global_norm=_download(part.global_norm))
+        part._replace(
+            norms=_array.on_host(part.norms), global_norm=_array.on_host(part.global_norm)
+        )
         for part in record.parts
     ]
     change = record.change
     if change is not None:
-        before, added = _download(change.before), _download(change.added)
+        before, added = _array.on_host(change.before), _array.on_host(change.added)
         change = change._replace(before=before, added=added)
     return record._replace(parts=parts, change=change)
-
-
-def _download(value: Any) -> Any:
-    found = None if value is None else cuda_array(value, "norm")
-    return value if found is None else _cuda_memory.download(found)
 
 
 def _global_norm(parts: Sequence[Part]) -> float:

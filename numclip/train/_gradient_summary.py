@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from numclip import _cuda_memory
+from numclip import _array
 from numclip._array import Array
-from numclip._cuda_array import CudaArray
-from numclip._cuda_libraries import cuda_array
 from numclip._norm import global_norm
 from numclip._slices import IndexedSlices
 from numclip._variable import Variable, key_for
@@ -64,23 +62,22 @@ class GradientSummary(Sequence[VariableSummary]):
         return self._rows[index]
 
     def __rich__(self) -> Table:
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        table = Table()
+        # Of 80 columns, names have some 15.
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("variable")
-        for title in ("shape", "gradient", "norm", "rms", "largest", "zeros"):
-            table.add_column(title, justify="right")
-        table.add_column("not finite", justify="right")
-        table.add_column("norm / variable's", justify="right")
+        for title in ("shape", "norm", "rms", "largest", "zeros", "NaN, inf", "ratio"):
+            table.add_column(title, justify="right", no_wrap=True)
         for row in self._rows:
             table.add_row(
                 row.name,
-                " x ".join(map(str, row.shape)) or "scalar",
-                row.kind,
+                _shape(row),
                 *map(_number, (row.norm, row.root_mean_square, row.largest)),
                 *map(_share, (row.zeros, row.nonfinite)),
                 _number(row.ratio),
-                style=None if row.nonfinite == 0 else "bold red",
+                style="bold red" if row.nonfinite > 0 else None,
             )
         return table
 
@@ -91,7 +88,7 @@ class GradientSummary(Sequence[VariableSummary]):
         console = Console(width=1_000, color_system=None, force_terminal=False, no_color=True)
         with console.capture() as captured:
             console.print(self)
-        return captured.get().rstrip("\n")
+        return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n")
 
     def __repr__(self) -> str:
         return f"GradientSummary({list(self._rows)!r})"
@@ -150,12 +147,10 @@ def summarize_gradients(
     >>> summary[0].norm, summary[0].zeros, summary[0].ratio
     (3.0, 0.5, 1.5)
     >>> print(summary)
-    ┏━━━━━━━━━━┳━━━━━━━┳━━━━━━━━━━┳━━━━━━┳━━━━━━┳━━━━━━━━━┳━━━━━━━┳━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━┓
-    ┃ variable ┃ shape ┃ gradient ┃ norm ┃  rms ┃ largest ┃ zeros ┃ not finite ┃ norm / variable's ┃
-    ┡━━━━━━━━━━╇━━━━━━━╇━━━━━━━━━━╇━━━━━━╇━━━━━━╇━━━━━━━━━╇━━━━━━━╇━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━┩
-    │ x        │ 1 x 2 │    dense │    3 │ 2.12 │       3 │ 50.0% │          - │               1.5 │
-    │ y        │     1 │    dense │  inf │  inf │     inf │     - │     100.0% │               inf │
-    └──────────┴───────┴──────────┴──────┴──────┴─────────┴───────┴────────────┴───────────────────┘
+     variable  shape  norm  rms  largest  zeros  NaN, inf  ratio
+     ────────────────────────────────────────────────────────────
+     x           1×2     3  2.1        3  50.0%         -    1.5
+     y             1   inf  inf      inf      -    100.0%    inf
     """
     pairs = as_pairs(grads_and_vars, variables)
     present = [i for i, (gradient, _) in enumerate(pairs) if gradient is not None]
@@ -178,8 +173,8 @@ def _summary(name: str, variable: Variable, gradient: Any) -> VariableSummary:
     if gradient is None:
         return VariableSummary(name, variable.shape, "none", *[math.nan] * 6)
     is_dense = not isinstance(gradient, IndexedSlices)
-    numbers = _on_host(gradient) if is_dense else _summed(gradient)
-    norm, of_variable = _norm(numbers), _norm(_on_host(variable.array))
+    numbers = _array.on_host(gradient) if is_dense else _summed(gradient)
+    norm, of_variable = _norm(numbers), _norm(_array.on_host(variable.array))
     largest, zeros, nonfinite = _elements(numbers)
     # Rows that are not held are zero.
     zeros += variable.size - numbers.size
@@ -198,13 +193,8 @@ def _summary(name: str, variable: Variable, gradient: Any) -> VariableSummary:
 
 
 def _summed(gradient: IndexedSlices) -> Array:
-    there = IndexedSlices(_on_host(gradient.values), _on_host(gradient.indices))
+    there = IndexedSlices(_array.on_host(gradient.values), _array.on_host(gradient.indices))
     return np.asarray(there.coalesce().values)
-
-
-def _on_host(array: Any) -> Array:
-    found = array if isinstance(array, CudaArray) else cuda_array(array, "array")
-    return np.asarray(array) if found is None else _cuda_memory.download(found)
 
 
 def _norm(array: Array) -> float:
@@ -229,8 +219,13 @@ def _quotient(norm: float, of_variable: float) -> float:
     return norm / of_variable
 
 
+def _shape(row: VariableSummary) -> str:
+    shape = "×".join(map(str, row.shape)) or "scalar"
+    return shape if row.kind == "dense" else f"{shape}, {row.kind}"
+
+
 def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3g}"
+    return "-" if math.isnan(value) else f"{value:.2g}"
 
 
 def _share(value: float) -> str:
