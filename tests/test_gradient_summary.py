@@ -132,16 +132,15 @@ def test_a_table_is_printed() -> None:
     gradients = [np.full((2, 3), 1e-9), 0.0, None]
     summary = nc.summarize_gradients(zip(gradients, variables, strict=True))
     text = str(summary)
-    lines = [[cell.strip() for cell in line.split("│")] for line in text.splitlines()[3:-1]]
-    assert lines == [
-        ["", "layer", "2 x 3", "dense", "2.45e-09", "1e-09", "1e-09", "-", "-", "1e-09", ""],
-        ["", "layer_1", "scalar", "dense", "0", "0", "0", "100.0%", "-", "0", ""],
-        ["", "layer_2", "1", "none", *"------", ""],
+    assert [line.split() for line in text.splitlines()[2:]] == [
+        ["layer", "2x3", "2.4e-09", "1e-09", "1e-09", "-", "-", "1e-09"],
+        ["layer_1", "scalar", "0", "0", "0", "100.0%", "-", "0"],
+        ["layer_2", "1,", "none", *"------"],
     ]
     console = Console(width=200, color_system=None)
     with console.capture() as captured:
         console.print(summary)
-    assert captured.get().rstrip("\n") == text
+    assert [line.rstrip() for line in captured.get().strip("\n").splitlines()] == text.splitlines()
 
 
 def x_of() -> nc.Variable:

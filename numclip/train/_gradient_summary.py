@@ -149,7 +149,7 @@ def summarize_gradients(
     >>> print(summary)
      variable  shape  norm  rms  largest  zeros  NaN, inf  ratio
      ────────────────────────────────────────────────────────────
-     x           1×2     3  2.1        3  50.0%         -    1.5
+     x           1x2     3  2.1        3  50.0%         -    1.5
      y             1   inf  inf      inf      -    100.0%    inf
     """
     pairs = as_pairs(grads_and_vars, variables)
@@ -220,7 +220,7 @@ def _quotient(norm: float, of_variable: float) -> float:
 
 
 def _shape(row: VariableSummary) -> str:
-    shape = "×".join(map(str, row.shape)) or "scalar"
+    shape = "x".join(map(str, row.shape)) or "scalar"
     return shape if row.kind == "dense" else f"{shape}, {row.kind}"
 
 

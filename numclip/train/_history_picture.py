@@ -52,6 +52,8 @@ def draw(history: GradientHistory, limit: float | None) -> Figure:
         _draw_layers(figure, axes["layers"], steps, history.norms, history.names)
         if has_ratios:
             _draw_ratios(axes["ratios"], steps, ratios)
+        for each in axes.values():
+            each.set_xlim(steps[0] - 0.5, steps[-1] + 0.5)
     return figure
 
 
