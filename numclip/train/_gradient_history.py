@@ -55,8 +55,8 @@ class GradientHistory:
         bytes; those of ratios 24 more for each variable.
     ratios_every : int, optional
         Also take the ratio of the update's norm to that of the variable, at every so many steps,
-        the first of them at step 1. It costs a copy of all variables during such a step, which
-        takes about three times as long.
+        the first of them at step 1. Such a step copies all variables, and makes three passes over
+        the copies: for their norms, for what was added to them, and for the norms of that.
 
     Raises
     ------
