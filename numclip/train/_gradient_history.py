@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from numclip import _array
 from numclip._array import Array
 from numclip._norm import global_norm
 from numclip._variable import Variable, key_for
-from numclip.train._step_result import scale_of
+from numclip.train._step_result import StepResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,10 +24,8 @@ class Part(NamedTuple):
 
     variables: Sequence[Variable]
     norms: Any
-    global_norm: Any
-    limit: float | None
+    result: StepResult
     limit_of_each: float | None
-    skipped: bool
 
 
 class Change(NamedTuple):
@@ -68,9 +67,10 @@ class GradientHistory:
     Notes
     -----
     The norms are those that clipping by the global norm takes anyway, in the pass over the
-    gradients that it makes; a step then takes less than 2 % longer. An optimizer without such a
-    limit makes that pass for the history's sake, which with gradients out of the cache adds the
-    time of reading them once, and tells the norm in its result too. No update changes by a bit.
+    gradients that it makes. A step takes some 5 us longer, and 5 ns for each variable: 3 % of a
+    step of 1,000 tiny variables, less than a thousandth of one of 25 million numbers. An optimizer
+    without such a limit makes that pass for the history's sake, which adds the time of reading the
+    gradients once, and tells the norm in its result too. No update changes by a bit.
 
     Norms are of gradients before they are clipped, duplicate rows of IndexedSlices summed, without
     what a variable's mask holds still. A step that raises is not kept; one that was skipped is.
@@ -183,7 +183,8 @@ class GradientHistory:
     def skipped(self) -> Array:
         """Whether a step was skipped, by any group of variables, as gradients were not finite."""
         return np.array(
-            [any(part.skipped for part in record.parts) for record in self._records], np.bool_
+            [any(part.result.skipped for part in record.parts) for record in self._records],
+            np.bool_,
         )
 
     @property
@@ -247,7 +248,7 @@ class GradientHistory:
             raise ValueError("`self` must have a step to be drawn, got none")
         from numclip.train._history_picture import draw
 
-        limits = [part.limit for record in self._records for part in record.parts]
+        limits = [part.result.limit for record in self._records for part in record.parts]
         return draw(self, limits[-1])
 
     def __repr__(self) -> str:
@@ -279,7 +280,8 @@ def _is_on_host(norms: Any) -> bool:
 def _on_host(record: _Record) -> _Record:
     parts = [
         part._replace(
-            norms=_array.on_host(part.norms), global_norm=_array.on_host(part.global_norm)
+            norms=_array.on_host(part.norms),
+            result=replace(part.result, global_norm=_array.on_host(part.result.global_norm)),
         )
         for part in record.parts
     ]
@@ -292,16 +294,17 @@ def _on_host(record: _Record) -> _Record:
 
 def _global_norm(parts: Sequence[Part]) -> float:
     if len(parts) == 1:
-        return float(parts[0].global_norm)
+        return float(parts[0].result.global_norm)
     return float(global_norm([part.norms for part in parts]))
 
 
 def _scale(parts: Sequence[Part]) -> float:
-    return float(np.min([scale_of(float(part.global_norm), part.limit) for part in parts]))
+    return float(np.min([part.result.scale for part in parts]))
 
 
 def _is_clipped(part: Part) -> bool:
-    if part.limit is not None and float(part.global_norm) > part.limit:
+    norm, limit = part.result.global_norm, part.result.limit
+    if limit is not None and float(norm) > limit:
         return True
     return part.limit_of_each is not None and bool(np.any(part.norms > part.limit_of_each))
 

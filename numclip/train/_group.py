@@ -23,7 +23,7 @@ from numclip.train._places import (
     step_result,
     updates_of,
 )
-from numclip.train._recording import Recording, parts_of
+from numclip.train._recording import changes_from, parts_of
 from numclip.train._slots import Slots
 from numclip.train._step_result import StepResult
 from numclip.train._updates import Given, GradientsAndVariables, VariablesByName, as_given
@@ -180,23 +180,20 @@ class GroupedOptimizer(Minimizer):
                     optimizer._clip(each)
                     for optimizer, each in zip(optimizers, prepared, strict=True)
                 ]
-            recording = None
-            if self._history is not None:
-                limited = [together] if self._clips_all else prepared
-                parts = [
-                    part
-                    for each, result in zip(limited, results, strict=False)
-                    for part in parts_of(each.places, each.limits, result)
-                ]
-                recording = Recording(self._history, given.variables, parts)
+            history, variables = self._history, given.variables
+            changes = None if history is None else changes_from(history, variables, results)
             kept = [
                 (optimizer, each)
                 for optimizer, each, result in zip(optimizers, prepared, results, strict=True)
                 if not result.skipped
             ]
             _commit(kept)
-            if recording is not None:
-                recording.end()
+            if history is not None:
+                limited = [together] if self._clips_all else prepared
+                of_each = zip(limited, results, strict=False)
+                parts = [part for each in of_each for part in parts_of(*each)]
+                change = None if changes is None else changes.end()
+                history._add(variables, parts, change)
         if step is not None and len(kept) == len(prepared):
             step += 1
         return results[0] if self._clips_all else StepResult(skipped=len(kept) < len(prepared))

@@ -24,7 +24,7 @@ from numclip.train._places import (
     step_result,
     updates_of,
 )
-from numclip.train._recording import Recording, parts_of
+from numclip.train._recording import changes_from, parts_of
 from numclip.train._slots import Slots
 from numclip.train._step_result import StepResult
 from numclip.train._updates import (
@@ -168,13 +168,16 @@ class Optimizer(Minimizer):
         step_counter = None if global_step is None else check_step(global_step)
         with launching(given):
             result = self._clip(prepared)
-            recording = None if self._history is None else self._record(prepared, result)
+            history, changes = self._history, None
+            if history is not None:
+                changes = changes_from(history, prepared.variables, [result])
             if not result.skipped:
                 self._commit(prepared, self._make_slots(prepared))
                 if step_counter is not None:
                     step_counter += 1
-            if recording is not None:
-                recording.end()
+            if history is not None:
+                change = None if changes is None else changes.end()
+                history._add(prepared.variables, parts_of(prepared, result), change)
         return result
 
     def _prepare(self, given: Given, limits: Limits) -> Prepared:
@@ -194,12 +197,6 @@ class Optimizer(Minimizer):
         """Find what the gradients are multiplied by, and whether the step is to be made."""
         norm = clip_places(prepared.places, prepared.limits)
         return step_result(norm, prepared.limits, lambda: nonfinite_message(prepared.given))
-
-    def _record(self, prepared: Prepared, result: StepResult) -> Recording:
-        assert self._history is not None
-        parts = parts_of(prepared.places, prepared.limits, result)
-        variables = parts[0].variables if len(parts) == 1 else prepared.given.variables
-        return Recording(self._history, variables, parts)
 
     def _make_slots(self, prepared: Prepared) -> list[str]:
         first = prepared.places[0]

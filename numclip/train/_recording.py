@@ -12,38 +12,29 @@ from numclip._cuda_libraries import cuda_array
 from numclip._variable import Variable
 from numclip.train._clipping import Limits
 from numclip.train._gradient_history import Change, GradientHistory, Part
-from numclip.train._places import clip_places, updates_of
+from numclip.train._places import Prepared, clip_places, updates_of
 from numclip.train._slots import Slots
 from numclip.train._step_result import StepResult
-from numclip.train._updates import Given, Updates
+from numclip.train._updates import Given
 
 _NORMS = Limits(None, None, None, "propagate", keeps_norms=True)
 
 
-class Recording:
-    """A step that is to be kept; made before it changes a variable, and ended after it."""
-
-    def __init__(
-        self, history: GradientHistory, variables: Sequence[Variable], parts: Sequence[Part]
-    ) -> None:
-        self._history = history
-        self._variables = variables
-        self._parts = parts
-        self._changes: _Changes | None = None
-        if history._takes_ratios() and not all(part.skipped for part in parts):
-            self._changes = _Changes(list(dict.fromkeys(variables)))
-
-    def end(self) -> None:
-        change = None if self._changes is None else self._changes.end()
-        self._history._add(self._variables, self._parts, change)
+def changes_from(
+    history: GradientHistory, variables: Sequence[Variable], results: Sequence[StepResult]
+) -> Changes | None:
+    """Return what a history is to be told of a step that has not been made, if it asks for that."""
+    if not history._takes_ratios() or all(result.skipped for result in results):
+        return None
+    return Changes(list(dict.fromkeys(variables)))
 
 
-def parts_of(places: Sequence[Updates], limits: Limits, result: StepResult) -> list[Part]:
-    norm, limit, skipped = result.global_norm, result.limit, result.skipped
-    return [Part(each.variables, each.norms, norm, limit, limits.norm, skipped) for each in places]
+def parts_of(prepared: Prepared, result: StepResult) -> list[Part]:
+    limit = prepared.limits.norm
+    return [Part(each.variables, each.norms, result, limit) for each in prepared.places]
 
 
-class _Changes:
+class Changes:
     """Copies of variables, and what becomes of them."""
 
     def __init__(self, variables: Sequence[Variable]) -> None:

@@ -41,16 +41,13 @@ class StepResult:
 
         NaN where the norm is NaN or infinite. A norm on a CUDA device is waited for.
         """
-        return 1.0 if self.limit is None else scale_of(float(self.global_norm), self.limit)
+        if self.limit is None:
+            return 1.0
+        norm = float(self.global_norm)
+        if not math.isfinite(norm):
+            return math.nan
+        return self.limit / norm if norm > self.limit else 1.0
 
     def __repr__(self) -> str:
         norm = None if self.global_norm is None else float(self.global_norm)
         return f"StepResult(global_norm={norm}, scale={self.scale}, skipped={self.skipped})"
-
-
-def scale_of(norm: float, limit: float | None) -> float:
-    if limit is None:
-        return 1.0
-    if not math.isfinite(norm):
-        return math.nan
-    return limit / norm if norm > limit else 1.0
