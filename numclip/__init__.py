@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     from numclip._gradient_flow import straight_through as straight_through
     from numclip._gradient_override import gradient_override_map as gradient_override_map
     from numclip._gradient_override import register_gradient as register_gradient
+    from numclip.train._gradient_history import GradientHistory as GradientHistory
+    from numclip.train._gradient_summary import summarize_gradients as summarize_gradients
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "GradientHistory",
     "IndexedSlices",
     "RestoreReport",
     "Variable",
@@ -64,6 +67,7 @@ __all__ = [
     "sign",
     "stop_gradient",
     "straight_through",
+    "summarize_gradients",
     "train",
     "trainable_variables",
     "value_and_gradients",
@@ -72,6 +76,7 @@ __all__ = [
 
 # Imported at first use: clipping does without, and gradients need autograd.
 _LATER = {
+    "GradientHistory": "numclip.train._gradient_history",
     "clip_gradient": "numclip._gradient_flow",
     "custom_gradient": "numclip._custom_gradient",
     "gather": "numclip._gradient",
@@ -86,6 +91,7 @@ _LATER = {
     "sign": "numclip._gradient_flow",
     "stop_gradient": "numclip._gradient_flow",
     "straight_through": "numclip._gradient_flow",
+    "summarize_gradients": "numclip.train._gradient_summary",
     "train": "numclip.train",
     "value_and_gradients": "numclip._gradient",
 }

@@ -139,6 +139,12 @@ def raw(tensor: Tensor) -> Any:
     return tensor.array if isinstance(tensor, CudaArray) else tensor
 
 
+def on_host(value: Any) -> Array:
+    """Return an array's numbers, once the device has come to them if they are on one."""
+    found = value if isinstance(value, CudaArray) else cuda_array(value, "value")
+    return np.asarray(value) if found is None else _cuda_memory.download(found)
+
+
 def _with_dtype(value: object, array: Array) -> str:
     """Say what came, and for what is no array, of what dtype NumPy takes it to be."""
     taken_for = "" if hasattr(value, "dtype") else f", of dtype {array.dtype}"

@@ -120,10 +120,14 @@ TABLES = _Tables()
 
 
 class Limited(NamedTuple):
-    """A norm, and the table on the device that has the factors for a limit; it must be kept."""
+    """A norm, and the table on the device that has the factors for a limit; it must be kept.
+
+    The norms of the tensors are an array on the device, where they were asked for.
+    """
 
     norm: CudaNorm
     table: _Table
+    norms: CudaArray | None = None
 
     @property
     def state(self) -> int:
@@ -188,12 +192,14 @@ class CudaTensors(NamedTuple):
             norm = self._finish(table, limit, self._slack(table, roundings), shift)
             return CudaNorm(norm, self._write(table, nonfinite))
 
-    def limited(self, limit: float) -> Limited:
+    def limited(self, limit: float, keeps_norms: bool = False) -> Limited:
         """Return the norm, and what brings it to a limit and is left on the device."""
         with compile_cuda.LAUNCHES:
             table = TABLES.get(self.table, self.like)
-            norm = self._finish(table, limit, self._slack(table, 0), 0)
-            return Limited(CudaNorm(norm), table)
+            rows = (table.rows,)
+            norms = _cuda_memory.empty(rows, np.float64, self.like) if keeps_norms else None
+            norm = self._finish(table, limit, self._slack(table, 0), 0, norms)
+            return Limited(CudaNorm(norm), table, norms)
 
     def map(self, operation: tuple[float, ...]) -> None:
         """Write what an operation of `_kernels/elementwise.py` makes of each number."""
@@ -208,7 +214,9 @@ class CudaTensors(NamedTuple):
     def _slack(self, table: _Table, roundings: int) -> int:
         return int(slack_of(table.longest, table.rows)) + roundings
 
-    def _finish(self, table: _Table, limit: float, slack: int, shift: int) -> CudaArray:
+    def _finish(
+        self, table: _Table, limit: float, slack: int, shift: int, norms: CudaArray | None = None
+    ) -> CudaArray:
         """Enqueue what leaves the norm, and the factors for a limit, in the device's memory."""
         like = self.like
         norm = _cuda_memory.empty((), np.float64, like)
@@ -242,6 +250,7 @@ class CudaTensors(NamedTuple):
                 float(limit),
                 slack,
                 shift,
+                0 if norms is None else norms.address,
             )
         return norm
 

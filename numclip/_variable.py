@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -297,6 +297,16 @@ class Variable:
     def __repr__(self) -> str:
         name = "" if self.name is None else f"name={self.name!r}, "
         return f"Variable({name}shape={self.shape}, dtype={self.dtype})"
+
+
+def key_for(variable: Variable, taken: Collection[str]) -> str:
+    """Return a variable's name, or what it goes by where it has none, or that is taken."""
+    base = key = variable.name or "Variable"
+    count = 0
+    while key in taken:
+        count += 1
+        key = f"{base}_{count}"
+    return key
 
 
 def _checked_mask(update_mask: Any, array: _array.Tensor) -> Any:

@@ -54,7 +54,7 @@ SIGNATURES: dict[str, list[Arguments]] = {
     "sum_pieces_cuda": [integers(6)],
     "find_largest_cuda": [integers(6)],
     "rescue_sums_cuda": [integers(9)],
-    "finish_norm_cuda": [(*integers(11), 1.0, *integers(2))],
+    "finish_norm_cuda": [(*integers(11), 1.0, *integers(3))],
     "take_norm_cuda": [(norm, 1, 1, 1.0, 1) for norm in NORMS],
     "scale_chunks_cuda": of_each(NUMBERS, 6),
     "map_chunks_cuda": with_hyperparameters(Bounds, 4),

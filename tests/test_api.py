@@ -11,6 +11,7 @@ import pytest
 import numclip as nc
 
 PUBLIC = [
+    "GradientHistory",
     "IndexedSlices",
     "RestoreReport",
     "Variable",
@@ -37,6 +38,7 @@ PUBLIC = [
     "sign",
     "stop_gradient",
     "straight_through",
+    "summarize_gradients",
     "train",
     "trainable_variables",
     "value_and_gradients",
@@ -49,6 +51,7 @@ PUBLIC_IN_TRAIN = [
     "AdamOptimizer",
     "AdamWOptimizer",
     "FtrlOptimizer",
+    "GradientAccumulator",
     "GradientDescentOptimizer",
     "GroupedOptimizer",
     "MomentumOptimizer",
@@ -100,7 +103,14 @@ def documented_objects() -> list[tuple[str, Any]]:
 
 
 # Names that have no counterpart to refer to.
-OUR_OWN = ("IndexedSlices", "RestoreReport", "Variable", "set_num_threads", "train.StepResult")
+OUR_OWN = (
+    "GradientHistory",
+    "IndexedSlices",
+    "RestoreReport",
+    "Variable",
+    "set_num_threads",
+    "train.StepResult",
+)
 DOCUMENTED = documented_objects()
 names = [name for name, _ in DOCUMENTED]
 

@@ -14,6 +14,9 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 CLIP_FIELD = EXAMPLES / "clip_field.py"
 TRANSFER_LEARNING = EXAMPLES / "transfer_learning.py"
+ACCUMULATE = EXAMPLES / "accumulate_gradients.py"
+VANISHING = EXAMPLES / "vanishing_gradients.py"
+EXPLODING = EXAMPLES / "exploding_gradients.py"
 
 needs_scikit_learn = pytest.mark.skipif(
     importlib.util.find_spec("sklearn") is None, reason="scikit-learn is not installed"
@@ -138,9 +141,52 @@ def test_a_seed_gives_the_same_accuracies(tmp_path: Path) -> None:
     assert first[:2] == second[:2]
 
 
-def test_without_scikit_learn_it_says_what_to_install(tmp_path: Path) -> None:
+def quick(example: Path, folder: Path) -> str:
+    """Return what an example prints, once it has drawn its picture."""
+    picture = folder / "picture.png"
+    process = run(example, "--quick", "--output", picture)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    return process.stdout
+
+
+@needs_scikit_learn
+def test_accumulated_gradients(tmp_path: Path) -> None:
+    output = quick(ACCUMULATE, tmp_path)
+    accumulated, smallest = (
+        [float(cell.removesuffix("%")) for cell in row(output, title)]
+        for title in ("all sizes, accumulated", "8 x 8 alone")
+    )
+    # Guessing gives 10 %.
+    assert min(accumulated) > 50
+    assert accumulated[-2] > smallest[-2]
+
+
+@needs_scikit_learn
+def test_vanishing_gradients(tmp_path: Path) -> None:
+    sigmoid, rectifier = re.findall(
+        r"Layer 1 gets (.*) of the gradient", quick(VANISHING, tmp_path)
+    )
+    assert float(sigmoid) < 1e-4
+    assert float(rectifier) > 0.1
+
+
+@needs_scikit_learn
+def test_exploding_gradients(tmp_path: Path) -> None:
+    output = quick(EXPLODING, tmp_path)
+    free, limited = map(float, row(output, "largest finite norm"))
+    assert free > 10 * limited
+    without, with_limit = (
+        float(each.removesuffix("%")) for each in row(output, "digits read right")
+    )
+    assert with_limit > 2 * without
+
+
+@pytest.mark.parametrize("example", [TRANSFER_LEARNING, ACCUMULATE, VANISHING, EXPLODING])
+def test_without_scikit_learn_it_says_what_to_install(tmp_path: Path, example: Path) -> None:
     (tmp_path / "sklearn.py").write_text("raise ModuleNotFoundError('none', name='sklearn')")
-    process = run(TRANSFER_LEARNING, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    process = run(example, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     assert process.returncode == 1
     assert process.stderr == "sklearn is missing: pip install 'numclip[examples]'\n"
     assert process.stdout == ""

@@ -281,3 +281,12 @@ def test_a_group_without_memory_for_its_slots_leaves_no_slots_in_any(
     expected = variables()
     Adam(0.1).apply_gradients(list(zip(gradients(), expected, strict=True)))
     assert all_the_same(found, expected)
+
+
+def test_rows_of_groups_that_are_only_checked_are_taken_one_after_another() -> None:
+    """Nothing is multiplied, so that no group takes the rows' sums for its rows."""
+    found, expected = (nc.Variable(np.zeros((9, 300)), name="x") for _ in range(2))
+    rows = nc.IndexedSlices(normal((4, 300), np.float64, 1), [3, 3, 3, 1])
+    Grouped([(None, Descent(1.0))], nonfinite="skip").apply_gradients([(rows, found)])
+    Descent(1.0).apply_gradients([(rows, expected)])
+    assert same(found, expected)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .common import PEERS, Benchmark
+from .workloads import WORKLOADS, gradients
 
 
 class DenseStep(Benchmark):
@@ -51,3 +54,25 @@ class RowsStep(Benchmark):
 
     def time_apply_gradients(self, workload: str, peer: str) -> None:
         self.run()
+
+
+class HistoryStep:
+    """A step that is told to a history, beside one that is not."""
+
+    timeout = 300.0
+    params = (("tiny", "resnet-50"), ("without", "history", "history, no limit"))
+    param_names = ("workload", "history")
+
+    def setup(self, workload: str, history: str) -> None:
+        import numclip as nc
+
+        grads = gradients(WORKLOADS[workload])
+        self.pairs = [(grad, nc.Variable(np.zeros_like(grad))) for grad in grads]
+        limit = None if history == "history, no limit" else 1.0
+        kept = None if history == "without" else nc.GradientHistory(max_steps=100)
+        self.optimizer = nc.train.AdamOptimizer(0.01, global_clipnorm=limit, history=kept)
+        # Compiles, and makes the slots.
+        self.time_apply_gradients(workload, history)
+
+    def time_apply_gradients(self, workload: str, history: str) -> None:
+        self.optimizer.apply_gradients(self.pairs)

@@ -179,10 +179,12 @@ def finish_norm_cuda(
     limit,
     slack,
     shift,
+    norms_address,
 ):
     """Store the norm of all tensors, and what brings it to the limit.
 
-    The norm that the limit applies to is smaller by 2**shift.
+    The norm that the limit applies to is smaller by 2**shift. That of each tensor is stored where
+    an address is given for it.
     """
     table = table_at(table_address, rows)
     root, exponent = norm_of_pieces_cuda(
@@ -194,6 +196,8 @@ def finish_norm_cuda(
         numbers_at(totals_address, rows, _FLOAT64),
         numbers_at(exponents_address, rows if has_exponents else 0, _INT64),
         has_exponents,
+        numbers_at(norms_address, rows if norms_address else 0, _FLOAT64),
+        norms_address != 0,
         cuda.shared.array(0, _SUMS),
     )
     if cuda.threadIdx.x == 0:

@@ -85,6 +85,13 @@ def add_squares(sums, exponents):
     return math.sqrt(add_sums(sums)), 0 if exponent == _NO_EXPONENT else exponent
 
 
+@rule
+def norm_of_squares(total, exponent):
+    """Return the norm of one tensor from its sum of squares; a sum of zero has no exponent."""
+    root = math.sqrt(total)
+    return root if exponent == 0 or total == 0.0 else times_power_of_two(root, exponent)
+
+
 @kernel
 def sum_chunks(table, first, last, sums):
     """Sum the squares of these chunks of the whole table."""
@@ -213,9 +220,19 @@ def _align_cuda(totals, exponents, rows, lanes):
 
 @cuda_function
 def norm_of_pieces_cuda(
-    table, rows, pieces, larger_tensors, larger_count, totals, exponents, has_exponents, lanes
+    table,
+    rows,
+    pieces,
+    larger_tensors,
+    larger_count,
+    totals,
+    exponents,
+    has_exponents,
+    norms,
+    keeps_norms,
+    lanes,
 ):
-    """Return the norm of all tensors, whose pieces were summed.
+    """Return the norm of all tensors, whose pieces were summed, and store that of each if asked.
 
     `larger_tensors` are the rows of more than one piece.
     """
@@ -228,6 +245,11 @@ def norm_of_pieces_cuda(
         total = add_sums_cuda(pieces, entry(table, row, FIRST_PIECE), count, lanes)
         if cuda.threadIdx.x == 0:
             totals[row] = total
+        cuda.syncthreads()
+    if keeps_norms:
+        for row in range(cuda.threadIdx.x, rows, cuda.blockDim.x):
+            exponent = int(exponents[row]) if has_exponents else 0
+            norms[row] = norm_of_squares(totals[row], exponent)
         cuda.syncthreads()
     exponent = _align_cuda(totals, exponents, rows, lanes) if has_exponents else 0
     return math.sqrt(add_sums_cuda(totals, 0, rows, lanes)), exponent

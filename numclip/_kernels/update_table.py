@@ -8,7 +8,7 @@ import numpy as np
 from numclip._compile import kernel, locked_kernel, rule
 from numclip._kernels.clip import clip_factors
 from numclip._kernels.factor import clip_factor, slack_of
-from numclip._kernels.norm import add_squares, norm_of_sums, sum_rows
+from numclip._kernels.norm import add_squares, norm_of_squares, norm_of_sums, sum_rows
 from numclip._kernels.table import (
     DOUBLE_FACTOR,
     FACTOR,
@@ -63,6 +63,13 @@ def _store_factors(table, row, factors, powers):
     reals[row, DOUBLE_FACTOR], powers[row, 1] = factors[1]
 
 
+@rule
+def _store_common_factors(table, root, exponent, limit, powers):
+    factors = clip_factors(table, root, exponent, limit, 0)
+    for row in range(table.shape[0]):
+        _store_factors(table, row, factors, powers)
+
+
 @kernel
 def limit_all(table, sums, limit, powers):
     """Store the factors that bring the common norm to the limit; the chunks' sums are known.
@@ -70,9 +77,18 @@ def limit_all(table, sums, limit, powers):
     Returns the norm. A limit of infinity leaves factors of 1.
     """
     root, exponent = norm_of_sums(table, sums)
-    factors = clip_factors(table, root, exponent, limit, 0)
+    _store_common_factors(table, root, exponent, limit, powers)
+    return root, exponent
+
+
+@kernel
+def limit_all_and_keep(table, sums, limit, powers, norms):
+    """Do as `limit_all`, and store the norm of each tensor, none of which is None."""
+    totals, exponents = sum_rows(table, sums)
     for row in range(table.shape[0]):
-        _store_factors(table, row, factors, powers)
+        norms[row] = norm_of_squares(totals[row], exponents[row])
+    root, exponent = add_squares(totals, exponents)
+    _store_common_factors(table, root, exponent, limit, powers)
     return root, exponent
 
 

@@ -1,5 +1,6 @@
 """Optimizers, TensorFlow 1's and more, what works with them, and learning rates that decay."""
 
+from numclip.train._accumulator import GradientAccumulator as GradientAccumulator
 from numclip.train._adadelta import AdadeltaOptimizer as AdadeltaOptimizer
 from numclip.train._adagrad import AdagradOptimizer as AdagradOptimizer
 from numclip.train._adagrad_da import AdagradDAOptimizer as AdagradDAOptimizer

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any, NamedTuple, TypedDict
 
 from numclip import _array
+from numclip.train._gradient_history import GradientHistory
 from numclip.train._hyperparameter import Hyperparameter
 
 
 class ClippingOptions(TypedDict, total=False):
-    """Keyword arguments of every optimizer."""
+    """Keyword arguments of every optimizer; its history comes with them, as it takes the norms."""
 
     clipvalue: Hyperparameter | None
     clipnorm: Hyperparameter | None
     global_clipnorm: Hyperparameter | None
     nonfinite: str
+    history: GradientHistory | None
 
 
 class Limits(NamedTuple):
@@ -24,10 +26,12 @@ class Limits(NamedTuple):
     norm: float | None
     global_norm: float | None
     nonfinite: str
+    # Whether the norm of each gradient is to be known afterwards.
+    keeps_norms: bool = False
 
     @property
     def clips(self) -> bool:
-        return self != (None, None, None, self.nonfinite)
+        return self[:3] != (None, None, None)
 
     @property
     def takes_norms(self) -> bool:
@@ -37,7 +41,7 @@ class Limits(NamedTuple):
     @property
     def needs_norm(self) -> bool:
         """Tell whether the norm of all gradients has to be known."""
-        return self.global_norm is not None or self.nonfinite != "propagate"
+        return self.global_norm is not None or self.nonfinite != "propagate" or self.keeps_norms
 
 
 class Clipping:
@@ -49,6 +53,7 @@ class Clipping:
         clipnorm: Hyperparameter | None = None,
         global_clipnorm: Hyperparameter | None = None,
         nonfinite: str = "propagate",
+        keeps_norms: bool = False,
     ) -> None:
         self._options = {
             "clipvalue": clipvalue,
@@ -64,6 +69,7 @@ class Clipping:
                 f" got {_array.describe(nonfinite)}"
             )
         self._nonfinite = nonfinite
+        self._keeps_norms = keeps_norms
         for name, value in self._options.items():
             if not callable(value):
                 _read_limit(name, value)
@@ -81,7 +87,7 @@ class Clipping:
 
     def _read(self) -> Limits:
         value, norm, global_norm = [_read_limit(*option) for option in self._options.items()]
-        return Limits(value, norm, global_norm, self._nonfinite)
+        return Limits(value, norm, global_norm, self._nonfinite, self._keeps_norms)
 
 
 def _read_limit(argument: str, value: Any) -> float | None:

@@ -130,11 +130,13 @@ class PlainUpdates:
         self._entries = table
         self._like = like
         self._limited: Limited | None = None
+        self.norms: CudaArray | None = None
 
     def clip(self, limits: Limits) -> CudaNorm | None:
         if not limits.needs_norm:
             return None
-        norm, self._limited = _norm_of(CudaTensors(self._like, self._entries, ()), limits)
+        tensors = CudaTensors(self._like, self._entries, ())
+        norm, self.norms, self._limited = _norm_of(tensors, limits)
         return norm
 
     def share(self, other: PlainUpdates | CheckedUpdates, rows: Sequence[int]) -> None:
@@ -151,13 +153,16 @@ class PlainUpdates:
         _constrain(self.variables)
 
 
-def _norm_of(tensors: CudaTensors, limits: Limits) -> tuple[CudaNorm, Limited | None]:
-    """Return the norm, and what brings it to the limit if there is one for all gradients."""
-    limited = tensors.limited(np.inf if limits.global_norm is None else limits.global_norm)
+def _norm_of(
+    tensors: CudaTensors, limits: Limits
+) -> tuple[CudaNorm, CudaArray | None, Limited | None]:
+    """Return the norm, those of all tensors, and what brings it to the limit if there is one."""
+    limit = np.inf if limits.global_norm is None else limits.global_norm
+    limited = tensors.limited(limit, limits.keeps_norms)
     norm = limited.norm
     if limits.nonfinite != "propagate":
         norm = norm._replace(is_finite=limited.is_finite())
-    return norm, None if limits.global_norm is None else limited
+    return norm, limited.norms, None if limits.global_norm is None else limited
 
 
 def _set_bounds(entries: Any, variables: Sequence[Variable]) -> None:
@@ -217,16 +222,18 @@ class CheckedUpdates:
         self._updates = list(updates)
         self._in_order = not sums_duplicates
         self._limited: Limited | None = None
+        self.norms: CudaArray | None = None
 
     def clip(self, limits: Limits) -> CudaNorm | None:
         if not limits.takes_norms:
             return None
         # A norm is that of the rows' sums, which for that are written once.
-        self._updates = [_coalesced(update) for update in self._updates]
-        self._updates = [_without_masked(update) for update in self._updates]
+        summed = [_without_masked(_coalesced(update)) for update in self._updates]
+        if not self._in_order:
+            self._updates = summed
         if not limits.needs_norm:
             return None
-        norm, self._limited = _norm_of(_tensors_of(self._updates), limits)
+        norm, self.norms, self._limited = _norm_of(_tensors_of(summed), limits)
         return norm
 
     def share(self, other: PlainUpdates | CheckedUpdates, rows: Sequence[int]) -> None:

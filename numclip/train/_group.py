@@ -10,6 +10,7 @@ from numclip._filter import filter_variables
 from numclip._variable import Variable
 from numclip.train._checks import check_step
 from numclip.train._clipping import Clipping, Limits
+from numclip.train._gradient_history import GradientHistory, check_history
 from numclip.train._host import PlainUpdates, Plan
 from numclip.train._hyperparameter import Hyperparameter
 from numclip.train._minimizer import Minimizer
@@ -22,6 +23,7 @@ from numclip.train._places import (
     step_result,
     updates_of,
 )
+from numclip.train._recording import changes_from, parts_of
 from numclip.train._slots import Slots
 from numclip.train._step_result import StepResult
 from numclip.train._updates import Given, GradientsAndVariables, VariablesByName, as_given
@@ -43,6 +45,8 @@ class GroupedOptimizer(Minimizer):
     nonfinite : {"propagate", "raise", "skip"}
         What to do where any gradient is NaN or infinite, as for `Optimizer`; without it, each
         group does as its optimizer was told.
+    history : numclip.GradientHistory, optional
+        Is told of every step, all groups together.
 
     Raises
     ------
@@ -50,7 +54,7 @@ class GroupedOptimizer(Minimizer):
         If `groups` are not pairs of a filter and an optimizer.
     ValueError
         If there is no group, or an optimizer is in two of them, or has a limit of its own beside
-        `global_clipnorm` or `nonfinite`.
+        `global_clipnorm` or `nonfinite`, or has a history.
 
     Notes
     -----
@@ -85,9 +89,11 @@ class GroupedOptimizer(Minimizer):
         *,
         global_clipnorm: Hyperparameter | None = None,
         nonfinite: str = "propagate",
+        history: GradientHistory | None = None,
     ) -> None:
         super().__init__(name)
-        self._clipping = Clipping(None, None, global_clipnorm, nonfinite)
+        self._history = check_history(history)
+        self._clipping = Clipping(None, None, global_clipnorm, nonfinite, history is not None)
         self._groups = [_as_group(group, i) for i, group in enumerate(_as_groups(groups))]
         optimizers = [optimizer for _, optimizer in self._groups]
         if len(set(optimizers)) < len(optimizers):
@@ -97,6 +103,11 @@ class GroupedOptimizer(Minimizer):
             if self._clips_all and optimizer._clipping.is_used:
                 raise ValueError(
                     f"`groups[{i}][1]` must have no limit beside that of all groups together"
+                )
+            if optimizer._history is not None:
+                raise ValueError(
+                    f"`groups[{i}][1]` must have no `history`: that of the groups together is"
+                    " told of all variables"
                 )
         self._known: tuple[tuple[Variable, ...], list[int]] = ((), [])
         self._plan: Plan | None = None
@@ -144,7 +155,7 @@ class GroupedOptimizer(Minimizer):
         """
         with _array.named(name):
             given = as_given(grads_and_vars, variables)
-            groups = self._groups_of(tuple([variable for _, variable in given.pairs]))
+            groups = self._groups_of(given.variables)
             step = None if global_step is None else check_step(global_step)
             return self._step(given, groups, step)
 
@@ -156,28 +167,41 @@ class GroupedOptimizer(Minimizer):
         prepared = [
             optimizer._prepare(
                 given.some(rows),
-                limits if self._clips_all else optimizer._clipping.read(),
+                limits if self._clips_all else self._limits_of(optimizer),
             )
             for optimizer, rows in zip(optimizers, members, strict=True)
         ]
         with launching(given):
             if self._clips_all:
-                results = [self._clip_together(given, prepared, members, limits)]
-                results *= len(prepared)
+                together, result = self._clip_together(given, prepared, members, limits)
+                results = [result] * len(prepared)
             else:
                 results = [
                     optimizer._clip(each)
                     for optimizer, each in zip(optimizers, prepared, strict=True)
                 ]
+            history, variables = self._history, given.variables
+            changes = None if history is None else changes_from(history, variables, results)
             kept = [
                 (optimizer, each)
                 for optimizer, each, result in zip(optimizers, prepared, results, strict=True)
                 if not result.skipped
             ]
             _commit(kept)
+            if history is not None:
+                limited = [together] if self._clips_all else prepared
+                of_each = zip(limited, results, strict=False)
+                parts = [part for each in of_each for part in parts_of(*each)]
+                change = None if changes is None else changes.end()
+                history._add(variables, parts, change)
         if step is not None and len(kept) == len(prepared):
             step += 1
         return results[0] if self._clips_all else StepResult(skipped=len(kept) < len(prepared))
+
+    def _limits_of(self, optimizer: Optimizer) -> Limits:
+        """Return the limits of a group that is limited apart."""
+        limits = optimizer._clipping.read()
+        return limits if self._history is None else limits._replace(keeps_norms=True)
 
     def _clip_together(
         self,
@@ -185,17 +209,18 @@ class GroupedOptimizer(Minimizer):
         prepared: Sequence[Prepared],
         members: Sequence[Sequence[int]],
         limits: Limits,
-    ) -> StepResult:
+    ) -> tuple[Prepared, StepResult]:
         """Find what brings all gradients to the limit, and hand it to the groups."""
         no_slots = Slots((), lambda name: 0.0, "")
         places = updates_of(given, limits, no_slots, self._plan, True)
         norm = clip_places(places, limits)
         result = step_result(norm, limits, lambda: nonfinite_message(given))
-        for each, rows in zip(prepared, members, strict=True):
-            each.places[0].share(places[0], rows)
+        if limits.clips:
+            for each, rows in zip(prepared, members, strict=True):
+                each.places[0].share(places[0], rows)
         if isinstance(places[0], PlainUpdates):
             self._plan = places[0].plan
-        return result
+        return Prepared(given, places, limits, {}), result
 
     def _groups_of(self, variables: tuple[Variable, ...]) -> list[int]:
         """Return the number of each variable's group."""

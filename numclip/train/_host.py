@@ -14,6 +14,7 @@ from numclip import _array, _headers
 from numclip._array import Array
 from numclip._kernels import table as kernels
 from numclip._kernels.update_table import fill_updates, number_chunks
+from numclip._slices import sum_duplicates
 from numclip._tensors import Norm
 from numclip._variable import UNBOUNDED, Variable
 from numclip.train._clipping import Limits
@@ -83,6 +84,10 @@ class PlainUpdates:
         self.plan = plan
         self._table = table
 
+    @property
+    def norms(self) -> Array | None:
+        return self._table.norms
+
     def clip(self, limits: Limits) -> Norm | None:
         return self._table.clip(limits)
 
@@ -132,11 +137,19 @@ class CheckedUpdates:
         self._updates = updates
         self._has_duplicates = has_duplicates
         self._table = _table_of(updates)
+        self.norms: Array | None = None
 
     def clip(self, limits: Limits) -> Norm | None:
         if limits.takes_norms and any(self._is_masked(i) for i in range(len(self._updates))):
-            self._table = _table_of([_without_masked(update) for update in self._updates])
-        return self._table.clip(limits)
+            self._updates = [_without_masked(update) for update in self._updates]
+            self._table = _table_of(self._updates)
+        table = self._table
+        if limits.takes_norms and self._has_duplicates:
+            # A norm is that of the rows' sums, which are not what is updated by.
+            table = _table_of([_coalesced(update) for update in self._updates])
+        norm = table.clip(limits)
+        self.norms = table.norms
+        return norm
 
     def share(self, other: PlainUpdates | CheckedUpdates, rows: Sequence[int]) -> None:
         self._table.share(other._table, rows)
@@ -239,6 +252,14 @@ def _table_of(updates: Sequence[Update]) -> Table:
             row[kernels.WIDTH] = math.prod(update.variable.shape[1:])
     chunks, size = number_chunks(entries)
     return Table(entries, chunks, size, (flats, updates))
+
+
+def _coalesced(update: Update) -> Update:
+    if update.rows is None:
+        return update
+    shape, argument = update.variable.shape, f"grads_and_vars[{update.position}][0]"
+    values, rows = sum_duplicates(update.gradient, update.rows, shape, argument)
+    return update._replace(gradient=values, rows=np.ascontiguousarray(rows, np.int64))
 
 
 def _without_masked(update: Update) -> Update:

@@ -20,7 +20,13 @@ from numclip._kernels.update import (
     update_chunks,
     update_chunks_parallel,
 )
-from numclip._kernels.update_table import kinds_of, limit_all, limit_each, number_chunks
+from numclip._kernels.update_table import (
+    kinds_of,
+    limit_all,
+    limit_all_and_keep,
+    limit_each,
+    number_chunks,
+)
 from numclip._tensors import Norm
 from numclip.train._clipping import Limits
 from numclip.train._updates import Step, Update
@@ -38,6 +44,8 @@ class Table:
         self.chunks = chunks
         self._size = size
         self._kept = [kept]
+        # Of each gradient, where they were asked for.
+        self.norms: Array | None = None
 
     @property
     def _reals(self) -> Array:
@@ -52,7 +60,11 @@ class Table:
         norm = None
         if limits.needs_norm:
             limit = math.inf if limits.global_norm is None else limits.global_norm
-            norm = Norm(*limit_all(self.entries, sums, limit, powers))
+            if limits.keeps_norms:
+                self.norms = np.empty(len(self.entries))
+                norm = Norm(*limit_all_and_keep(self.entries, sums, limit, powers, self.norms))
+            else:
+                norm = Norm(*limit_all(self.entries, sums, limit, powers))
         if limits.norm is not None:
             limit_each(self.entries, sums, limits.norm, powers)
         if powers.any():

@@ -13,6 +13,7 @@ from numclip._variable import Variable
 from numclip.train import _host
 from numclip.train._checks import check_step
 from numclip.train._clipping import Clipping, Limits
+from numclip.train._gradient_history import GradientHistory, check_history
 from numclip.train._hyperparameter import Hyperparameter, read_hyperparameter
 from numclip.train._minimizer import Minimizer
 from numclip.train._places import (
@@ -23,6 +24,7 @@ from numclip.train._places import (
     step_result,
     updates_of,
 )
+from numclip.train._recording import changes_from, parts_of
 from numclip.train._slots import Slots
 from numclip.train._step_result import StepResult
 from numclip.train._updates import (
@@ -48,7 +50,8 @@ class Optimizer(Minimizer):
     and without writing a clipped gradient anywhere. Rows of IndexedSlices that share an index are
     summed before. ``nonfinite`` says what to do where a gradient is NaN or infinite: "propagate"
     it, "raise" FloatingPointError, or "skip" the step; the latter two take the norm of all
-    gradients first.
+    gradients first. ``history``, a `numclip.GradientHistory`, is told of every step, whose norms
+    are then taken too.
 
     Examples
     --------
@@ -77,10 +80,13 @@ class Optimizer(Minimizer):
         clipnorm: Hyperparameter | None = None,
         global_clipnorm: Hyperparameter | None = None,
         nonfinite: str = "propagate",
+        history: GradientHistory | None = None,
     ) -> None:
         super().__init__(name)
         self._hyperparameters = dict(hyperparameters)
-        self._clipping = Clipping(clipvalue, clipnorm, global_clipnorm, nonfinite)
+        self._history = check_history(history)
+        keeps_norms = history is not None
+        self._clipping = Clipping(clipvalue, clipnorm, global_clipnorm, nonfinite, keeps_norms)
         self._slots = Slots(self._slot_names, self._initial_slot, name)
         self._plan: _host.Plan | None = None
 
@@ -174,10 +180,16 @@ class Optimizer(Minimizer):
         step_counter = None if global_step is None else check_step(global_step)
         with launching(given):
             result = self._clip(prepared)
+            history, changes = self._history, None
+            if history is not None:
+                changes = changes_from(history, prepared.variables, [result])
             if not result.skipped:
                 self._commit(prepared, self._make_slots(prepared))
                 if step_counter is not None:
                     step_counter += 1
+            if history is not None:
+                change = None if changes is None else changes.end()
+                history._add(prepared.variables, parts_of(prepared, result), change)
         return result
 
     def _prepare(self, given: Given, limits: Limits) -> Prepared:

@@ -10,6 +10,7 @@ from numclip import _array
 from numclip import _compile_cuda as compile_cuda
 from numclip._cuda_array import CudaArray
 from numclip._cuda_libraries import may_be_cuda
+from numclip._variable import Variable
 from numclip.train import _host
 from numclip.train._clipping import Limits
 from numclip.train._slots import Slots
@@ -26,6 +27,12 @@ class Prepared(NamedTuple):
     places: Sequence[Updates]
     limits: Limits
     now: Mapping[str, float]
+
+    @property
+    def variables(self) -> Sequence[Variable]:
+        """All of them: where they are in one place, the very sequence of the step before."""
+        places = self.places
+        return places[0].variables if len(places) == 1 else self.given.variables
 
 
 def updates_of(

@@ -10,7 +10,7 @@ import numpy as np
 from numclip import _array, _cuda_memory
 from numclip._array import Array
 from numclip._cuda_libraries import cuda_array
-from numclip._variable import Variable
+from numclip._variable import Variable, key_for
 
 
 class Slots:
@@ -51,7 +51,7 @@ class Slots:
         try:
             for variable in variables:
                 if variable not in self._slots:
-                    key = self._key_for(variable)
+                    key = key_for(variable, self._keys)
                     self._slots[variable] = self._new(variable, key)
                     self._keys[key] = variable
                     made.append(key)
@@ -69,14 +69,6 @@ class Slots:
         """Settle what `make` did: what was loaded for these variables is theirs now."""
         for key in keys:
             self._loaded.pop(key, None)
-
-    def _key_for(self, variable: Variable) -> str:
-        base = key = variable.name or "Variable"
-        count = 0
-        while key in self._keys:
-            count += 1
-            key = f"{base}_{count}"
-        return key
 
     def _new(self, variable: Variable, key: str) -> dict[str, Variable]:
         loaded = self._loaded.get(key)

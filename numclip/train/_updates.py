@@ -32,6 +32,10 @@ class Given(NamedTuple):
     pairs: Sequence[Pair]
     positions: Sequence[int]
 
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        return tuple([variable for _, variable in self.pairs])
+
     def some(self, chosen: Sequence[int]) -> Given:
         return Given([self.pairs[i] for i in chosen], [self.positions[i] for i in chosen])
 
@@ -68,6 +72,10 @@ class Updates(Protocol):
     @property
     def variables(self) -> Sequence[Variable]: ...
 
+    @property
+    def norms(self) -> Any:
+        """Those of the gradients that `clip` has taken, an array on the host or on the device."""
+
     def clip(self, limits: Limits) -> Any:
         """Find what brings the gradients to the limits; return their norm, if it is needed."""
 
@@ -82,13 +90,28 @@ def as_given(
     grads_and_vars: GradientsAndVariables | Mapping[str, Any], variables: VariablesByName | None
 ) -> Given:
     """Take pairs, or a dict and the variables of its names; leave out what updates nothing."""
+    pairs = as_pairs(grads_and_vars, variables)
+    positions = range(len(pairs))
+    updates = [gradient is not None and variable.trainable for gradient, variable in pairs]
+    if all(updates):
+        return Given(pairs, positions)
+    if not any(updates):
+        names = [variable for _, variable in pairs]
+        raise ValueError(f"`grads_and_vars` has no gradient for any trainable variable of {names}")
+    return Given(pairs, positions).some(list(compress(positions, updates)))
+
+
+def as_pairs(
+    grads_and_vars: GradientsAndVariables | Mapping[str, Any], variables: VariablesByName | None
+) -> list[Pair]:
+    """Take pairs, or a dict and the variables of its names."""
     if isinstance(grads_and_vars, Mapping):
-        return _as_given(_by_name(grads_and_vars, variables))
+        return _checked_pairs(_by_name(grads_and_vars, variables))
     if variables is not None:
         raise TypeError(
             "`variables` is for gradients by name: `grads_and_vars` must be a dict then"
         )
-    return _as_given(grads_and_vars)
+    return _checked_pairs(grads_and_vars)
 
 
 def _by_name(gradients: Mapping[str, Any], variables: VariablesByName | None) -> list[Pair]:
@@ -110,7 +133,7 @@ def _by_name(gradients: Mapping[str, Any], variables: VariablesByName | None) ->
     return [(gradient, named[name]) for name, gradient in gradients.items()]
 
 
-def _as_given(grads_and_vars: GradientsAndVariables) -> Given:
+def _checked_pairs(grads_and_vars: GradientsAndVariables) -> list[Pair]:
     if not isinstance(grads_and_vars, Iterable):
         raise TypeError(
             "`grads_and_vars` must be pairs of gradient and variable, or a dict of name to"
@@ -123,17 +146,8 @@ def _as_given(grads_and_vars: GradientsAndVariables) -> Given:
     if not all([type(pair) is tuple and len(pair) == 2 for pair in pairs]) or not all(
         [type(variable) is Variable for _, variable in pairs]
     ):
-        pairs = [_as_pair(pair, i) for i, pair in enumerate(pairs)]
-    positions = range(len(pairs))
-    updates = [gradient is not None and variable.trainable for gradient, variable in pairs]
-    if all(updates):
-        return Given(pairs, positions)
-    if not any(updates):
-        variables = [variable for _, variable in pairs]
-        raise ValueError(
-            f"`grads_and_vars` has no gradient for any trainable variable of {variables}"
-        )
-    return Given(pairs, positions).some(list(compress(positions, updates)))
+        return [_as_pair(pair, i) for i, pair in enumerate(pairs)]
+    return pairs
 
 
 def _as_pair(pair: Any, position: int) -> Pair:

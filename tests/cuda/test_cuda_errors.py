@@ -75,6 +75,11 @@ ERRORS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         ValueError,
         "`out` must not overlap: its entries 0 and 1",
     ),
+    "accumulated": (
+        lambda x: nc.train.GradientAccumulator().add([(device(), nc.Variable(x, name="x"))]),
+        TypeError,
+        r"`grads_and_vars\[0\]\[1\]` must be on the host, got Variable.* on CUDA device 0",
+    ),
     "integers": (
         lambda x: nc.clip_by_norm(on_device(INDICES), 1.0),
         TypeError,
