@@ -149,7 +149,7 @@ for name, member in list(vars(module).items()):
         ("clip", 6),
         ("norm", 3),
         ("slices", 2),
-        ("optimizer", 4),
+        ("optimizer", 5),
         ("partial_updates", 2),
         ("filters", 2),
         ("convolution", 2),

@@ -20,8 +20,8 @@ from numclip._kernels.accumulate import (
 from numclip._slices import IndexedSlices, sum_duplicates
 from numclip._variable import Variable
 from numclip.train._clipping import Clipping
-from numclip.train._places import clip_places, nonfinite_message, step_result, updates_of
-from numclip.train._slots import Slots
+from numclip.train._host import CheckedUpdates
+from numclip.train._places import nonfinite_message, step_result
 from numclip.train._updates import (
     Given,
     GradientsAndVariables,
@@ -164,7 +164,7 @@ class GradientAccumulator:
         factor = _as_weight(weight)
         _refuse_cuda(given)
         updates = check_pairs(given, sums_duplicates=False)
-        if not self._are_finite(given):
+        if not self._are_finite(given, updates):
             self._skipped += 1
             return False
         for update in updates:
@@ -174,12 +174,11 @@ class GradientAccumulator:
         self._weight += factor
         return True
 
-    def _are_finite(self, given: Given) -> bool:
+    def _are_finite(self, given: Given, updates: list[Update]) -> bool:
         if not self._limits.needs_norm:
             return True
-        no_slots = Slots((), lambda name: 0.0, "")
-        places = updates_of(given, self._limits, no_slots, None, sums_duplicates=False)
-        norm = clip_places(places, self._limits)
+        # Rows that share an index are not summed: halves may leave their range, float64 does not.
+        norm = CheckedUpdates(updates, has_duplicates=False).clip(self._limits)
         return not step_result(norm, self._limits, lambda: nonfinite_message(given)).skipped
 
     def sum(self) -> list[tuple[Any, Variable]]:
