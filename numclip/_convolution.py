@@ -15,7 +15,7 @@ from autograd.extend import defvjp, primitive
 from autograd.tracer import isbox
 from numpy.lib.stride_tricks import sliding_window_view
 
-from numclip import _array, _threads
+from numclip import _array
 from numclip._array import Array
 from numclip._boxes import current
 
@@ -77,14 +77,8 @@ def _windows(image: Array, size: Pair, strides: Pair, dilations: Pair) -> Array:
     filter rows are not dilated.
     """
     rows, columns = ((n - 1) * dilation + 1 for n, dilation in zip(size, dilations, strict=True))
-    shown = sliding_window_view(image, columns, axis=2)[:, :, :: strides[1], :, :: dilations[1]]
-    shown = shown.transpose(0, 2, 1, 4, 3)
-    strips = np.empty(shown.shape, shown.dtype)
-
-    def copy(some: slice) -> None:
-        strips[some] = shown[some]
-
-    _threads.in_python_threads(copy, len(strips), strips.size)
+    strips = sliding_window_view(image, columns, axis=2)[:, :, :: strides[1], :, :: dilations[1]]
+    strips = np.ascontiguousarray(strips.transpose(0, 2, 1, 4, 3))
     windows = sliding_window_view(strips, rows, axis=2)[:, :, :: strides[0], ..., :: dilations[0]]
     return windows.transpose(0, 2, 1, 5, 3, 4)
 
@@ -93,9 +87,9 @@ def _convolved(image: Array, filters: Array, strides: Pair, dilations: Pair) -> 
     windows = _windows(image, filters.shape[:2], strides, dilations)
     positions, length = windows.shape[:3], math.prod(filters.shape[:3])
     is_small = filters.nbytes <= _FILTERS_IN_CACHE
-    matrices = windows.reshape(*(positions if is_small else (1, math.prod(positions))), length)
-    products = _products(matrices, filters.reshape(length, -1))
-    return products.reshape(*positions, filters.shape[3])
+    matrices = windows.reshape(*(positions if is_small else (math.prod(positions),)), length)
+    product: Array = matrices @ filters.reshape(length, -1)
+    return product.reshape(*positions, filters.shape[3])
 
 
 def _correlated(image: Array, upstream: Array, size: Pair, strides: Pair, dilations: Pair) -> Array:
@@ -104,31 +98,12 @@ def _correlated(image: Array, upstream: Array, size: Pair, strides: Pair, dilati
     upstream = upstream.swapaxes(0, 1)
     rows, images, columns, outputs = upstream.shape
     length = math.prod(size) * image.shape[3]
-    if length * outputs * upstream.itemsize <= _FILTERS_IN_CACHE:
-        products = np.empty((rows, length, outputs), image.dtype)
-
-        def multiply(some: slice) -> None:
-            count = some.stop - some.start
-            matrices = windows[some].reshape(count, images * columns, length)
-            of_windows = upstream[some].reshape(count, images * columns, outputs)
-            np.matmul(matrices.swapaxes(1, 2), of_windows, out=products[some])
-
-        _threads.in_python_threads(multiply, rows, windows.size * outputs // 16)
-        total: Array = products.sum(axis=0)
-    else:
-        count = rows * images * columns
-        total = windows.reshape(count, length).T @ upstream.reshape(count, outputs)
+    is_small = length * outputs * upstream.itemsize <= _FILTERS_IN_CACHE
+    products = rows if is_small else 1
+    matrices = windows.reshape(products, rows * images * columns // products, length)
+    of_windows = upstream.reshape(products, rows * images * columns // products, outputs)
+    total: Array = (matrices.swapaxes(1, 2) @ of_windows).sum(axis=0)
     return total.reshape(*size, image.shape[3], outputs)
-
-
-def _products(matrices: Array, matrix: Array) -> Array:
-    products = np.empty((*matrices.shape[:-1], matrix.shape[1]), matrix.dtype)
-
-    def multiply(some: slice) -> None:
-        np.matmul(matrices[some], matrix, out=products[some])
-
-    _threads.in_python_threads(multiply, len(matrices), products.size * len(matrix) // 16)
-    return products
 
 
 @primitive  # type: ignore[untyped-decorator]

@@ -13,9 +13,6 @@ from numclip import _compile
 # 1.4 us on one thread and 2.5 us on two, 64 Ki take 5.2 and 4.5.
 SERIAL_SIZE = 1 << 16
 
-# A thread of Python's takes 70 us to start and to end, as long as NumPy takes to copy so many.
-PYTHON_THREADS_SIZE = 1 << 18
-
 _is_forked = False
 _wanted: int | None = None
 
@@ -115,25 +112,6 @@ def parts_for(size: int) -> int:
         return 1
     threads = get_num_threads()
     return threads if threads > 1 and _compile.threads_are_safe() else 1
-
-
-def in_python_threads(loop: Callable[[slice], None], count: int, work: int) -> None:
-    """Call a loop of NumPy's with parts of `count`, each in a thread of its own.
-
-    The work is in numbers copied, as many as are multiplied with 16 others in the time.
-    """
-    parts = min(get_num_threads(), count) if work >= PYTHON_THREADS_SIZE else 1
-    if parts <= 1:
-        loop(slice(0, count))
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    slices = [slice(i * count // parts, (i + 1) * count // parts) for i in range(parts)]
-    with ThreadPoolExecutor(parts - 1) as others:
-        waiting = [others.submit(loop, each) for each in slices[1:]]
-        loop(slices[0])
-        for each in waiting:
-            each.result()
 
 
 def in_parts(parts: int, loop: Callable[..., Any], *arguments: Any) -> Any:

@@ -202,28 +202,6 @@ def test_arguments_are_not_changed_and_not_shared() -> None:
     assert not np.shares_memory(result, image)
 
 
-@pytest.mark.parametrize("width", [3, 1])
-def test_any_number_of_threads_gives_the_same_bits(width: int) -> None:
-    random = np.random.default_rng(width)
-    image = random.standard_normal((7, 60, 40, 24), np.float32)
-    filters = random.standard_normal((width, width, 24, 20), np.float32)
-
-    def results() -> list[bytes]:
-        forward = nc.nn.conv2d(image, filters, 1, "SAME")
-        to_input = nc.nn.conv2d_backprop_input(image.shape, filters, forward, 1, "SAME")
-        to_filters = nc.nn.conv2d_backprop_filter(image, filters.shape, forward, 1, "SAME")
-        return [array.tobytes() for array in (forward, to_input, to_filters)]
-
-    before = nc.get_num_threads()
-    try:
-        nc.set_num_threads(1)
-        alone = results()
-        nc.set_num_threads(2)
-        assert results() == alone
-    finally:
-        nc.set_num_threads(before)
-
-
 def test_threads_at_once() -> None:
     start, wrong = threading.Barrier(4), []
     case = GOLDEN["convolutions"][2]
