@@ -121,6 +121,37 @@ for_some_optimizers = pytest.mark.parametrize(
 )
 
 
+class Named(nc.Variable):
+    """What a user may derive from a Variable."""
+
+
+@for_every_optimizer
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("change", ["derived", "another array", "another layout", "dense for rows"])
+def test_what_a_step_remembers_of_variables_is_not_trusted(
+    row: Row, kind: str, change: str
+) -> None:
+    optimizer, other = (row.make(global_clipnorm=1.0) for _ in range(2))
+    variables, others = variables_of(kind, np.float32), variables_of(kind, np.float32)
+    if change == "derived":
+        variables = [Named(each.array) for each in variables]
+    for step in range(3):
+        gradients = gradients_of(kind, np.float32, step)
+        if change == "another array" and step == 1:
+            for variable in variables:
+                variable.array = variable.array.copy()
+        if change == "another layout" and step == 1:
+            for variable in variables:
+                variable.array = variable.array.copy(order="F")
+        if change == "dense for rows" and step == 1:
+            for i, each in enumerate(gradients):
+                if isinstance(each, Slices):
+                    gradients[i] = normal(variables[i].shape, np.float32, 5)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        other.apply_gradients(zip(gradients, others, strict=True))
+    assert_same(held(optimizer, variables), held(other, others))
+
+
 @for_some_optimizers
 @by_every_option
 @for_every_dtype

@@ -95,8 +95,7 @@ class Optimizer(Minimizer):
         """Return the rule's numbers in a type, float32 or float64, from the hyperparameters."""
 
     def _row_rule(self, kind: type[np.floating[Any]], now: Mapping[str, float]) -> Any:
-        """Return those of the rule for gradients by rows."""
-        return self._rule(kind, now)
+        """Return those of the rule for gradients by rows, of an optimizer that takes all rows."""
 
     def _initial_slot(self, name: str) -> float:
         return 0.0

@@ -80,6 +80,26 @@ ERRORS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         TypeError,
         r"`grads_and_vars\[0\]\[1\]` must be on the host, got Variable.* on CUDA device 0",
     ),
+    "indices that are no integers": (
+        lambda x: slices(x, on_device(np.ones(4))).coalesce(),
+        TypeError,
+        "`self.indices` must be integers, got FakeCUDAArray of dtype float64",
+    ),
+    "rows of two dtypes joined": (
+        lambda x: (
+            slices(x, on_device(INDICES)) + slices(on_device(np.ones((4, 3))), on_device(INDICES))
+        ),
+        TypeError,
+        "`values` must be of one dtype, got float32 and float64",
+    ),
+    "rows of two lengths joined": (
+        lambda x: (
+            nc.IndexedSlices(x, on_device(INDICES))
+            + nc.IndexedSlices(on_device(normal(FLOAT32, 4, 2)), on_device(INDICES))
+        ),
+        ValueError,
+        "`values` must have rows of one shape",
+    ),
     "integers": (
         lambda x: nc.clip_by_norm(on_device(INDICES), 1.0),
         TypeError,
