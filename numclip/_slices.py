@@ -422,7 +422,8 @@ def check_lengths(
             f"`{argument}.indices` must be one index to a row of values,"
             f" got shape {indices.shape} for values of shape {values.shape}"
         )
-    _array.check_one_place([(f"{argument}.values", values), (f"{argument}.indices", indices)])
+    if isinstance(values, CudaArray) or isinstance(indices, CudaArray):
+        _array.check_one_place([(f"{argument}.values", values), (f"{argument}.indices", indices)])
     return values, indices
 
 

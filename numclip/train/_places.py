@@ -10,6 +10,7 @@ from numclip import _array
 from numclip import _compile_cuda as compile_cuda
 from numclip._cuda_array import CudaArray
 from numclip._cuda_libraries import may_be_cuda
+from numclip._slices import IndexedSlices
 from numclip._variable import Variable
 from numclip.train import _host
 from numclip.train._clipping import Limits
@@ -52,7 +53,7 @@ def updates_of(
         return [plain]
     checked = check_pairs(given, sums_duplicates)
     if plan is not None and sums_duplicates and not takes_all_rows:
-        planned = _host.planned_updates(_host.protected(checked, slots.of), plan)
+        planned = _host.planned_updates(_host.protected(checked, slots.of, True), plan)
         if planned is not None:
             return [planned]
     on_device = [each for each in checked if isinstance(each.gradient, CudaArray)]
@@ -63,7 +64,7 @@ def updates_of(
         )
     places: list[Updates] = []
     if on_host:
-        kept = _host.protected(on_host, slots.of)
+        kept = _host.protected(on_host, slots.of, sums_duplicates)
         places.append(_host.CheckedUpdates(kept, has_duplicates=not sums_duplicates))
     if on_device:
         places += _on_devices(on_device, slots, sums_duplicates)
@@ -74,6 +75,9 @@ def _plain(
     pairs: Sequence[Pair], gradients: tuple[Any, ...], slots: Slots, plan: _host.Plan | None
 ) -> Updates | None:
     """Return updates of arrays that kernels can read and write where they are, None for others."""
+    # The kernel would find that out, but an embedding mostly comes first, and this takes no time.
+    if isinstance(gradients[0], IndexedSlices):
+        return None
     if plan is not None:
         return _host.plain_updates(gradients, plan)
     if may_be_cuda(pairs[0][1].array):
