@@ -271,6 +271,17 @@ _AGAINST_MACHINE = (
         "plain_step",
         1.15,
     ),
+    *[
+        (
+            STEP_MACHINE,
+            "clip and gradient descent, 3 reads and 1 write",
+            workload,
+            "clip_and_gradient_descent",
+            "plain_descent",
+            1.15,
+        )
+        for workload in ("32M", "bert-base")
+    ],
 )
 
 

@@ -47,6 +47,19 @@ def _multiply_in_parts(numbers, factor, parts):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _add(target, numbers):  # type: ignore[no-untyped-def]
+    for i in range(numbers.size):
+        target[i] += numbers[i]
+
+
+@njit(parallel=True, cache=True)
+def _add_in_parts(target, numbers, parts):  # type: ignore[no-untyped-def]
+    for part in prange(parts):
+        begin, end = numbers.size * part // parts, numbers.size * (part + 1) // parts
+        _add(target[begin:end], numbers[begin:end])
+
+
+@njit(nogil=True, cache=True)
 def _add_to_each(first, second, third, numbers):  # type: ignore[no-untyped-def]
     for i in range(numbers.size):
         first[i] += numbers[i]
@@ -88,6 +101,24 @@ def plain_read_modify_write(arrays: list[Array]) -> Case:
         lambda result: math.nan,
         restore=lambda: copy_all(arrays, [numbers]),
     )
+
+
+def clip_and_gradient_descent(arrays: list[Array]) -> Case:
+    pairs = [(array, nc.Variable(np.ones_like(array))) for array in arrays]
+    optimizer = nc.train.GradientDescentOptimizer(1e-3, global_clipnorm=_FACTOR)
+    return Case(lambda limit: optimizer.apply_gradients(pairs), lambda result: math.nan)
+
+
+def plain_descent(arrays: list[Array]) -> Case:
+    """Read a gradient, then read it again and read and write a variable: each one array."""
+    gradient = np.concatenate([array.reshape(-1) for array in arrays])
+    variable = np.ones_like(gradient)
+
+    def call(limit: float) -> None:
+        _read_in_parts(gradient, THREADS)
+        _add_in_parts(variable, gradient, THREADS)
+
+    return Case(call, lambda result: math.nan)
 
 
 def clip_and_adam(arrays: list[Array]) -> Case:
