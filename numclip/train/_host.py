@@ -272,9 +272,7 @@ def _without_masked(update: Update) -> Update:
     return update._replace(gradient=np.where(kept, update.gradient, zero))
 
 
-def protected(
-    updates: Sequence[Update], slots_of: SlotsOf, are_summed: bool
-) -> Sequence[Update]:
+def protected(updates: Sequence[Update], slots_of: SlotsOf, are_summed: bool) -> Sequence[Update]:
     """Copy gradients that show what the step changes: they have to be what they were before."""
     if are_summed and all([update.rows is not None for update in updates]):
         return updates
