@@ -311,19 +311,18 @@ class _Sum:
 
     def _quotients(self, sums: Array, divisor: float) -> Array:
         quotients = np.empty(sums.shape, self._dtype)
-        arguments = (_array.read_only(_array.flat(sums)), divisor, _array.flat(quotients))
-        parts = _threads.parts_for(sums.size)
-        if parts == 1:
-            store_quotients(*arguments, 0, sums.size)
-        else:
-            _threads.in_parts(parts, store_quotients_parallel, *arguments)
+        _call(store_quotients, store_quotients_parallel, sums, divisor, quotients)
         return quotients
 
 
 def _add_products(numbers: Array, weight: float, sums: Array) -> None:
-    arguments = (_array.read_only(_array.flat(numbers)), weight, _array.flat(sums))
-    parts = _threads.parts_for(sums.size)
+    _call(add_products, add_products_parallel, numbers, weight, sums)
+
+
+def _call(loop: Any, parallel_loop: Any, source: Array, factor: float, target: Array) -> None:
+    arguments = (_array.read_only(_array.flat(source)), factor, _array.flat(target))
+    parts = _threads.parts_for(source.size)
     if parts == 1:
-        add_products(*arguments, 0, sums.size)
+        loop(*arguments, 0, source.size)
     else:
-        _threads.in_parts(parts, add_products_parallel, *arguments)
+        _threads.in_parts(parts, parallel_loop, *arguments)

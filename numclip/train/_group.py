@@ -24,7 +24,7 @@ from numclip.train._places import (
     updates_of,
 )
 from numclip.train._recording import changes_from, parts_of
-from numclip.train._slots import Slots
+from numclip.train._slots import NO_SLOTS
 from numclip.train._step_result import StepResult
 from numclip.train._updates import Given, GradientsAndVariables, VariablesByName, as_given
 
@@ -211,8 +211,7 @@ class GroupedOptimizer(Minimizer):
         limits: Limits,
     ) -> tuple[Prepared, StepResult]:
         """Find what brings all gradients to the limit, and hand it to the groups."""
-        no_slots = Slots((), lambda name: 0.0, "")
-        places = updates_of(given, limits, no_slots, self._plan, True)
+        places = updates_of(given, limits, NO_SLOTS, self._plan, True)
         norm = clip_places(places, limits)
         result = step_result(norm, limits, lambda: nonfinite_message(given))
         if limits.clips:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from numclip import _array
 from numclip import _compile_cuda as compile_cuda
 from numclip._cuda_array import CudaArray
@@ -14,7 +16,7 @@ from numclip._slices import IndexedSlices
 from numclip._variable import Variable
 from numclip.train import _host
 from numclip.train._clipping import Limits
-from numclip.train._slots import Slots
+from numclip.train._slots import NO_SLOTS, Slots
 from numclip.train._step_result import StepResult
 from numclip.train._updates import Given, Pair, Update, Updates, check_pairs
 
@@ -46,13 +48,15 @@ def updates_of(
 ) -> Sequence[Updates]:
     """Return the checked updates of each place; `plan` is that of the step before."""
     gradients, variables = zip(*given.pairs, strict=True)
+    at_once = sums_duplicates and not takes_all_rows
     if plan is None or plan.variables != variables:
-        plan = _host.plan_for(variables, slots.of, slots.count)
+        is_of_use = at_once or all([type(gradient) is np.ndarray for gradient in gradients])
+        plan = _host.plan_for(variables, slots.of, slots.count) if is_of_use else None
     plain = _plain(given.pairs, gradients, slots, plan)
     if plain is not None:
         return [plain]
     checked = check_pairs(given, sums_duplicates)
-    if plan is not None and sums_duplicates and not takes_all_rows:
+    if plan is not None and at_once:
         planned = _host.planned_updates(_host.protected(checked, slots.of, True), plan)
         if planned is not None:
             return [planned]
@@ -121,7 +125,7 @@ def step_result(norm: Any, limits: Limits, message: Callable[[], str]) -> StepRe
 
 def nonfinite_message(given: Given) -> str:
     for i, (_, variable) in enumerate(given.pairs):
-        alone = updates_of(given.some([i]), _FINITE, Slots((), lambda name: 0.0, ""), None, True)
+        alone = updates_of(given.some([i]), _FINITE, NO_SLOTS, None, True)
         norm = alone[0].clip(_FINITE)
         if not norm.is_finite:
             return (

@@ -13,7 +13,7 @@ from numclip._variable import Variable
 from numclip.train._clipping import Limits
 from numclip.train._gradient_history import Change, GradientHistory, Part
 from numclip.train._places import Prepared, clip_places, updates_of
-from numclip.train._slots import Slots
+from numclip.train._slots import NO_SLOTS
 from numclip.train._step_result import StepResult
 from numclip.train._updates import Given
 
@@ -44,7 +44,7 @@ class Changes:
 
     def _norms(self) -> Any:
         given = Given([(each.array, each) for each in self._copies], range(len(self._copies)))
-        places = updates_of(given, _NORMS, Slots((), lambda name: 0.0, ""), None, True)
+        places = updates_of(given, _NORMS, NO_SLOTS, None, True)
         clip_places(places, _NORMS)
         return places[0].norms
 

@@ -126,6 +126,10 @@ class Slots:
         self._loaded = {key: each for key, each in checked.items() if key not in self._keys}
 
 
+# For steps that only take norms, and make no slots.
+NO_SLOTS = Slots((), lambda name: 0.0, "")
+
+
 def _check_slots(slots: Mapping[str, Array], variable: Variable, key: str) -> None:
     for name, array in slots.items():
         where = f"`state['slots'][{key!r}][{name!r}]`"
