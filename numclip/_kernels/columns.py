@@ -16,10 +16,10 @@ from numclip._kernels.ahead import prefetch
 from numclip._kernels.elementwise import Copy, Scale, ScaleInSteps, mapped
 from numclip._kernels.factor import clip_factor, slack_of
 from numclip._kernels.half import is_double, widen
-from numclip._kernels.lanes import LANES, new_row, no_lanes, plus_squares, store_lanes
+from numclip._kernels.lanes import LANES, new_row, no_lanes, plus, store_lanes
 from numclip._kernels.memory import numbers_at
 from numclip._kernels.rescue import fits, rescued_sum, rescued_sum_cuda
-from numclip._kernels.sums import add_sums, add_sums_cuda, readable, squared
+from numclip._kernels.sums import add_sums, add_sums_cuda, readable, square, squared
 from numclip._kernels.table import CHUNK, chunks_of
 
 # Columns of a block: as many as there are sums in registers.
@@ -73,7 +73,7 @@ def _sum_squares_of_chunk(numbers, block, first, last, lanes):
             start = block.start + i * block.stride
             prefetch(numbers, start + _ROWS_AHEAD * LANES * block.stride)
             some, position = readable(numbers, start, block.columns, row)
-            sums = plus_squares(sums, some, position, block.columns)
+            sums = plus(sums, square, some, position, block.columns)
         store_lanes(sums, lanes, lane * COLUMNS)
     filled = _power_of_two_from(used)
     for i in range(used * COLUMNS, filled * COLUMNS):

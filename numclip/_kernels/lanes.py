@@ -10,14 +10,12 @@ from typing import Any
 from numclip._compile import cgutils, intrinsic, ir, models, register_model, types
 from numclip._compile_cuda import cuda, cuda_function
 from numclip._kernels.ahead import generate_read_ahead
+from numclip._kernels.vector import VECTOR, WIDTH, Vector, add
 
 LANES = 128
 
-_WIDTH = 8
-_VECTORS = LANES // _WIDTH
-_DOUBLE = ir.DoubleType()
-_VECTOR = ir.VectorType(_DOUBLE, _WIDTH)
-_REGISTERS = ir.ArrayType(_VECTOR, _VECTORS)
+_VECTORS = LANES // WIDTH
+_REGISTERS = ir.ArrayType(VECTOR, _VECTORS)
 
 
 class Lanes(types.Type):  # type: ignore[misc]
@@ -43,55 +41,36 @@ def no_lanes(typing_context: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def plus_numbers(typing_context: Any, lanes: Any, numbers: Any, first: Any, count: Any) -> Any:
-    """Add to the first `count` lanes a number each, float32 or float64, those from `first` on.
+def plus(typing_context: Any, lanes: Any, rule: Any, numbers: Any, first: Any, count: Any) -> Any:
+    """Add to the first `count` lanes what a rule makes of a number each, those from `first` on.
 
-    None, as `count`, is 128, and what a loop comes to after them is asked for: between the numbers
-    loaded, it comes sooner than before them.
+    The numbers are float32 or float64. None, as `count`, is 128, and what a loop comes to after
+    them is asked for: between the numbers loaded, it comes sooner than before them.
     """
-    return _lanes(lanes, numbers, first, count), _generate(_plus)
+    vector = Vector(has_exact_products=numbers.dtype == types.float32)
+    ruled = rule.get_call_type(typing_context, (vector,), {})
+    return _lanes(lanes, rule, numbers, first, count), _generate(rule, ruled)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def plus_squares(typing_context: Any, lanes: Any, numbers: Any, first: Any, count: Any) -> Any:
-    """Add, as `plus_numbers`, the numbers' squares."""
-    add = _plus_exact_square if numbers.dtype == types.float32 else _plus_square
-    return _lanes(lanes, numbers, first, count), _generate(add)
-
-
-def _plus(builder: Any, sums: Any, values: Any) -> Any:
-    return builder.fadd(sums, values)
-
-
-def _plus_square(builder: Any, sums: Any, values: Any) -> Any:
-    return builder.fadd(sums, builder.fmul(values, values))
-
-
-def _plus_exact_square(builder: Any, sums: Any, values: Any) -> Any:
-    """Multiply and add at once, where the processor can: the square of a float32 is not rounded."""
-    kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-    multiply_add = _intrinsic(builder, kind, f"llvm.fmuladd.{_name_of(_VECTOR)}")
-    return builder.call(multiply_add, [values, values, sums])
-
-
-def _generate(add: Any) -> Any:
+def _generate(rule: Any, ruled: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        lanes, numbers, first, count = arguments
-        kind = signature.args[1]
+        lanes, _, numbers, first, count = arguments
+        kind = signature.args[2]
+        apply = context.get_function(rule, ruled)
         start = builder.gep(numbers, [first])
-        stored = ir.VectorType(context.get_value_type(kind.dtype), _WIDTH)
+        stored = ir.VectorType(context.get_value_type(kind.dtype), WIDTH)
         for i in range(_VECTORS):
-            pointer = builder.gep(start, [ir.IntType(64)(i * _WIDTH)])
+            pointer = builder.gep(start, [ir.IntType(64)(i * WIDTH)])
             pointer = builder.bitcast(pointer, stored.as_pointer())
             alignment = kind.dtype.bitwidth // 8
-            if signature.args[3] == types.none:
-                generate_read_ahead(builder, pointer, i * _WIDTH * alignment)
+            if signature.args[4] == types.none:
+                generate_read_ahead(builder, pointer, i * WIDTH * alignment)
                 values = builder.load(pointer, align=alignment)
             else:
-                values = _load_some(builder, stored, pointer, alignment, count, i * _WIDTH)
-            if stored != _VECTOR:
-                values = builder.fpext(values, _VECTOR)
-            sums = add(builder, builder.extract_value(lanes, i), values)
+                values = _load_some(builder, stored, pointer, alignment, count, i * WIDTH)
+            if stored != VECTOR:
+                values = builder.fpext(values, VECTOR)
+            sums = add(builder, builder.extract_value(lanes, i), apply(builder, [values]))
             lanes = builder.insert_value(lanes, sums, i)
         return lanes
 
@@ -102,12 +81,12 @@ def _load_some(
     builder: Any, stored: Any, pointer: Any, alignment: int, count: Any, position: int
 ) -> Any:
     """Load those of eight numbers that are among the first `count`, and zeros for the others."""
-    indices = ir.VectorType(ir.IntType(32), _WIDTH)
+    indices = ir.VectorType(ir.IntType(32), WIDTH)
     count = builder.trunc(count, indices.element)
     counts = builder.insert_element(ir.Constant(indices, ir.Undefined), count, indices.element(0))
-    first_lane = ir.Constant(indices, [0] * _WIDTH)
+    first_lane = ir.Constant(indices, [0] * WIDTH)
     counts = builder.shuffle_vector(counts, ir.Constant(indices, ir.Undefined), first_lane)
-    lanes = ir.Constant(indices, list(range(position, position + _WIDTH)))
+    lanes = ir.Constant(indices, list(range(position, position + WIDTH)))
     mask = builder.icmp_signed("<", lanes, counts)
     kind = ir.FunctionType(stored, [pointer.type, indices.element, mask.type, stored])
     load = _intrinsic(builder, kind, f"llvm.masked.load.{_name_of(stored)}.p0")
@@ -117,7 +96,7 @@ def _load_some(
 
 
 def _name_of(vector: Any) -> str:
-    return f"v{_WIDTH}{'f64' if vector == _VECTOR else 'f32'}"
+    return f"v{WIDTH}{'f64' if vector == VECTOR else 'f32'}"
 
 
 def _intrinsic(builder: Any, kind: Any, name: str) -> Any:
@@ -141,7 +120,7 @@ def store_lanes(typing_context: Any, lanes: Any, sums: Any, first: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         lanes, sums, first = arguments
-        start = builder.bitcast(builder.gep(sums, [first]), _VECTOR.as_pointer())
+        start = builder.bitcast(builder.gep(sums, [first]), VECTOR.as_pointer())
         for i in range(_VECTORS):
             pointer = builder.gep(start, [ir.IntType(64)(i)])
             builder.store(builder.extract_value(lanes, i), pointer, align=8)
@@ -158,7 +137,7 @@ def sum_of_lanes(typing_context: Any, lanes: Any) -> Any:
         vectors = [builder.extract_value(arguments[0], i) for i in range(_VECTORS)]
         vector = _tree(builder, vectors)
         return _tree(
-            builder, [builder.extract_element(vector, ir.IntType(32)(i)) for i in range(_WIDTH)]
+            builder, [builder.extract_element(vector, ir.IntType(32)(i)) for i in range(WIDTH)]
         )
 
     return types.float64(lanes), generate

@@ -16,8 +16,7 @@ from numclip._kernels.lanes import (
     LANES,
     new_row,
     no_lanes,
-    plus_numbers,
-    plus_squares,
+    plus,
     sum_of_lanes,
     sum_of_lanes_cuda,
 )
@@ -45,6 +44,22 @@ def _readable(numbers, first, count, row):
     return readable
 
 
+@rule
+def square(value):
+    """Return the square of a float64, or those of a vector of them."""
+    return value * value
+
+
+@rule
+def squared(stored):
+    return square(np.float64(widen(stored)))
+
+
+@rule
+def _itself(value):
+    return value
+
+
 @subkernel
 def sum_squares_of_chunk(numbers, first, last):
     """Return the sum of squares of a chunk."""
@@ -52,11 +67,11 @@ def sum_squares_of_chunk(numbers, first, last):
     row = new_row(widen(numbers[first]))
     while first + LANES <= last:
         some, position = readable(numbers, first, LANES, row)
-        lanes = plus_squares(lanes, some, position, None)
+        lanes = plus(lanes, square, some, position, None)
         first += LANES
     if first < last:
         some, position = readable(numbers, first, last - first, row)
-        lanes = plus_squares(lanes, some, position, last - first)
+        lanes = plus(lanes, square, some, position, last - first)
     return sum_of_lanes(lanes)
 
 
@@ -65,10 +80,10 @@ def sum_chunk(numbers, first, last):
     """Return the sum of a chunk."""
     lanes = no_lanes()
     while first + LANES <= last:
-        lanes = plus_numbers(lanes, numbers, first, None)
+        lanes = plus(lanes, _itself, numbers, first, None)
         first += LANES
     if first < last:
-        lanes = plus_numbers(lanes, numbers, first, last - first)
+        lanes = plus(lanes, _itself, numbers, first, last - first)
     return sum_of_lanes(lanes)
 
 
@@ -94,12 +109,6 @@ def sum_squares_of_chunks(x, first, last, sums, where):
     for chunk in range(first, last):
         start = chunk * CHUNK
         sums[where + chunk] = sum_squares_of_chunk(numbers, start, min(start + CHUNK, x.size))
-
-
-@rule
-def squared(stored):
-    value = np.float64(widen(stored))
-    return value * value
 
 
 @cuda_function
