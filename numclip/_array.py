@@ -397,7 +397,7 @@ def same_memory(first: Array, second: Array) -> bool:
     """Tell whether two arrays of one shape and dtype are the same numbers at the same place."""
     return first is second or (
         first.shape == second.shape
-        and first.__array_interface__["data"][0] == second.__array_interface__["data"][0]
+        and first.ctypes.data == second.ctypes.data
         and first.strides == second.strides
     )
 

@@ -81,8 +81,7 @@ def _is_read_right(array: Array) -> bool:
         _integer_at(address + int(LAYOUT[kernels.DESCRIPTOR_OFFSET])),
         ctypes.c_int.from_address(address + int(LAYOUT[kernels.FLAGS_OFFSET])).value,
     ]
-    data = array.__array_interface__["data"][0]
-    if found != [id(type(array)), data, array.ndim, id(array.dtype), array.flags.num]:
+    if found != [id(type(array)), array.ctypes.data, array.ndim, id(array.dtype), array.flags.num]:
         return False
     shape = _integer_at(address + int(LAYOUT[kernels.SHAPE_OFFSET]))
     sizes = [_integer_at(shape + 8 * i) for i in range(array.ndim)]

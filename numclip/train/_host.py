@@ -18,7 +18,7 @@ from numclip._slices import sum_duplicates
 from numclip._tensors import Norm
 from numclip._variable import UNBOUNDED, Variable
 from numclip.train._clipping import Limits
-from numclip.train._host_table import Table, address_of
+from numclip.train._host_table import Table
 from numclip.train._updates import Step, Update
 
 SlotsOf: TypeAlias = Callable[[Variable], Sequence[Variable] | None]
@@ -62,7 +62,7 @@ def _addresses_of(variables: Sequence[Variable], slots_of: SlotsOf, count: int) 
     for row, variable in zip(addresses, variables, strict=True):
         slots = slots_of(variable)
         if slots is not None:
-            row[:] = [address_of(slot.array) for slot in slots]
+            row[:] = [slot.array.ctypes.data for slot in slots]
     return addresses
 
 
@@ -125,7 +125,7 @@ def planned_updates(updates: Sequence[Update], plan: Plan) -> PlainUpdates | Non
     for row, array, update in zip(table.entries, plan.arrays, updates, strict=True):
         if update.variable.array is not array:
             return None
-        row[kernels.TARGET] = address_of(array)
+        row[kernels.TARGET] = array.ctypes.data
     return PlainUpdates(plan, table)
 
 
@@ -197,12 +197,12 @@ class CheckedUpdates:
         table = self._table.rows(batch)
         variables = [self.variables[i] for i in batch]
         for row, variable, each in zip(table.entries, variables, buffers, strict=True):
-            row[kernels.TARGET] = address_of(each.number)
+            row[kernels.TARGET] = each.number.ctypes.data
             row[kernels.FIRST_SLOT : kernels.FIRST_SLOT + len(each.slots)] = [
-                address_of(slot) for slot in each.slots
+                slot.ctypes.data for slot in each.slots
             ]
             if variable.update_mask is not None:
-                row[kernels.MASK] = address_of(variable.update_mask)
+                row[kernels.MASK] = variable.update_mask.ctypes.data
         bounds, is_masked = _bounds_of(variables), self._is_masked(batch[0])
         if self._takes_all_rows(batch[0], step):
             table.update_all_rows(step, bounds, is_masked, self._updates[batch[0]])
@@ -244,11 +244,11 @@ def _table_of(updates: Sequence[Update]) -> Table:
     flats = [_array.flat(update.gradient) for update in updates]
     entries = np.zeros((len(updates), kernels.WIDE_COLUMNS), np.int64)
     for row, flat, update in zip(entries, flats, updates, strict=True):
-        row[kernels.SOURCE] = address_of(flat)
+        row[kernels.SOURCE] = flat.ctypes.data
         row[kernels.SIZE] = flat.size
         row[kernels.KIND] = _headers.KIND_OF_VIEW[flat.dtype]
         if update.rows is not None:
-            row[kernels.ROWS] = address_of(update.rows)
+            row[kernels.ROWS] = update.rows.ctypes.data
             row[kernels.WIDTH] = math.prod(update.variable.shape[1:])
     chunks, size = number_chunks(entries)
     return Table(entries, chunks, size, (flats, updates))

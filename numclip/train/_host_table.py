@@ -88,11 +88,11 @@ class Table:
         itemsize = kernels.ITEMSIZES[entries[0, kernels.KIND]]
         copy = np.empty(entries[0, kernels.SIZE] * itemsize, np.uint8)
         apart = entries.copy()
-        apart[0, kernels.TARGET] = address_of(copy)
+        apart[0, kernels.TARGET] = copy.ctypes.data
         operation = ScaleInSteps(single, power, double, double_power)
         chunks, _ = number_chunks(apart)
         map_chunks(operation, apart, 0, chunks)
-        entries[0, kernels.SOURCE] = address_of(copy)
+        entries[0, kernels.SOURCE] = copy.ctypes.data
         self._reals[row, _FACTORS] = 1.0
         self._kept.append(copy)
 
@@ -160,7 +160,3 @@ class Table:
 
 def _compute_type(kind: int) -> type[np.floating[Any]]:
     return np.float64 if kind == kernels.FLOAT64 else np.float32
-
-
-def address_of(array: Array) -> int:
-    return int(array.__array_interface__["data"][0])
