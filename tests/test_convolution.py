@@ -1,8 +1,10 @@
 """Convolution: TensorFlow's sums to the last digit, and gradients that are each other's."""
 
 import itertools
+import os
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import autograd.numpy as anp
@@ -222,6 +224,64 @@ def test_threads_at_once() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def large() -> tuple[Array, Array, Array]:
+    """Return images, filters and an upstream gradient that are worth two threads."""
+    random = np.random.default_rng(5)
+    shapes = ((33, 24, 24, 16), (3, 3, 16, 8), (33, 24, 24, 8))
+    image, filters, upstream = (random.standard_normal(shape, np.float32) for shape in shapes)
+    return image, filters, upstream
+
+
+def all_three(image: Array, filters: Array, upstream: Array) -> list[Array]:
+    return [
+        conv2d(image, filters, 1, "SAME"),
+        of_input(image.shape, filters, upstream, 1, "SAME"),
+        of_filters(image, filters.shape, upstream, 1, "SAME"),
+    ]
+
+
+@pytest.fixture
+def all_threads() -> Iterator[int]:
+    before = nc.get_num_threads()
+    yield before
+    nc.set_num_threads(before)
+
+
+def test_same_bits_on_any_number_of_threads(all_threads: int) -> None:
+    image, filters, upstream = large()
+    nc.set_num_threads(1)
+    expected = all_three(image, filters, upstream)
+    some = conv2d(image[:2], filters, 1, "SAME")
+    np.testing.assert_array_equal(expected[0][:2], some)
+    for threads in range(2, all_threads + 1):
+        nc.set_num_threads(threads)
+        found = all_three(image, filters, upstream)
+        for one, other in zip(expected, found, strict=True):
+            assert one.tobytes() == other.tobytes()
+
+
+def test_threads_have_the_callers_errstate() -> None:
+    image, filters, _ = (np.ones_like(array) for array in large())
+    image[-1] = 3e38
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError, match="overflow"):
+        conv2d(image, filters, 1, "SAME")
+    with np.errstate(over="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isinf(conv2d(image, filters, 1, "SAME")[-1]).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_child_has_threads_of_its_own() -> None:
+    arrays = large()
+    expected = [each.tobytes() for each in all_three(*arrays)]
+    child = os.fork()
+    if child == 0:
+        found = [each.tobytes() for each in all_three(*arrays)]
+        os._exit(0 if found == expected else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 IMAGE, FILTERS, UPSTREAM = np.ones((1, 4, 4, 2)), np.ones((3, 3, 2, 5)), np.ones((1, 2, 2, 5))

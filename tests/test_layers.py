@@ -22,6 +22,7 @@ LEVELS = {
     "_array": 6,
     "_cuda_tensors": 7,
     "_headers": 7,
+    "_image_windows": 7,
     "_nested": 7,
     "_name_patterns": 7,
     "_rename": 8,
