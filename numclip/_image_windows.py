@@ -76,6 +76,14 @@ def _in_slices(count: int, windows: int, function: Callable[[slice], None]) -> N
     )
 
 
+def _add_products(first: Array, second: Array, total: Array) -> None:
+    # One of large filters is as large as they are, and need not be copied.
+    if len(first) == 1:
+        np.matmul(first[0], second[0], out=total)
+    else:
+        np.matmul(first, second).sum(axis=0, out=total)
+
+
 def convolved(
     image: Array, frame: Frame, filters: Array, strides: Pair, dilations: Pair, positions: Pair
 ) -> Array:
@@ -118,8 +126,8 @@ def correlated(
             here = slice(i * block, (i + 1) * block)
             matrices = windows[:, here].reshape(products, -1, length)
             upstreams = of_windows[:, here].reshape(products, -1, outputs)
-            (matrices.swapaxes(1, 2) @ upstreams).sum(axis=0, out=total)
+            _add_products(matrices.swapaxes(1, 2), upstreams, total)
 
     _in_slices(len(totals), images * rows * columns * length if is_small else 0, correlate)
-    total: Array = totals.sum(axis=0)
+    total: Array = totals[0] if len(totals) == 1 else totals.sum(axis=0)
     return total.reshape(*size, image.shape[3], outputs)
