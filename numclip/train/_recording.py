@@ -11,7 +11,7 @@ from numclip import _cuda_memory
 from numclip._cuda_libraries import cuda_array
 from numclip._variable import Variable
 from numclip.train._clipping import Limits
-from numclip.train._gradient_history import Change, GradientHistory, Part
+from numclip.train._gradient_history import Change, GradientHistory, PlainPart
 from numclip.train._places import Prepared, clip_places, updates_of
 from numclip.train._slots import NO_SLOTS
 from numclip.train._step_result import StepResult
@@ -29,9 +29,9 @@ def changes_from(
     return Changes(list(dict.fromkeys(variables)))
 
 
-def parts_of(prepared: Prepared, result: StepResult) -> list[Part]:
+def parts_of(prepared: Prepared, result: StepResult) -> list[PlainPart]:
     limit = prepared.limits.norm
-    return [Part(each.variables, each.norms, result, limit) for each in prepared.places]
+    return [(each.variables, each.norms, result, limit) for each in prepared.places]
 
 
 class Changes:
