@@ -5,7 +5,7 @@ are, learns to read handwritten digits that are 8 to 16 pixels high. The images 
 of one size go through it together; an accumulator adds up the gradients, each times the number of
 its images. Beside it, the same network learns by batches of one size each, and by 8 x 8 alone.
 
-    pip install 'numclip[examples]'
+    pip install '.[examples]'
     python examples/accumulate_gradients.py
 """
 
@@ -231,4 +231,4 @@ if __name__ == "__main__":
     try:
         main()
     except ModuleNotFoundError as error:
-        sys.exit(f"{error.name} is missing: pip install 'numclip[examples]'")
+        sys.exit(f"{error.name} is missing: pip install '.[examples]'")

@@ -5,7 +5,7 @@ nothing reaches the weights before it, and the bits stay as random as they began
 gradient of the line between -1 and 1 in its place, a straight-through gradient, and the bits learn.
 Digits of one kind then have codes that differ in few bits.
 
-    pip install 'numclip[examples]'
+    pip install '.[examples]'
     python examples/binary_network.py
 
 I. Hubara, M. Courbariaux, D. Soudry, R. El-Yaniv, Y. Bengio, Binarized neural networks, NIPS 2016.

@@ -7,7 +7,7 @@ so too, but divides an arrow's norm by the number of its components, which is tw
 twice as long. `clip_by_global_norm` multiplies all arrows by one number, so that the field keeps
 its shape, and the root of the sum of all squares is at the limit.
 
-    pip install 'numclip[examples]'
+    pip install '.[examples]'
     python examples/clip_field.py
 """
 

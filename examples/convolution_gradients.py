@@ -6,7 +6,7 @@ each times the gradient of that product. Written down as loops, as here, the sum
 of `conv2d_backprop_filter` and `conv2d_backprop_input`, and what `gradients` finds, to the last
 bit: all numbers are whole.
 
-    pip install 'numclip[examples]'
+    pip install '.[examples]'
     python examples/convolution_gradients.py
 """
 

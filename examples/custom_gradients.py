@@ -6,7 +6,7 @@ back: a gradient that is none of any function. One way to it is another rectifie
 gradient along: `custom_gradient`. The other leaves the network as it is, and overrides the gradient
 of `maximum` while the network is called: `register_gradient` and `gradient_override_map`.
 
-    pip install 'numclip[examples]'
+    pip install '.[examples]'
     python examples/custom_gradients.py
 
 J. T. Springenberg, A. Dosovitskiy, T. Brox, M. Riedmiller, Striving for simplicity: the all

@@ -5,7 +5,7 @@ by the same weights once for each row that follows, and so is what goes back: th
 may grow tenfold from one step to the next, and one such step ends the learning. The same network,
 from the same start, learns with the norm limited to 1.
 
-    pip install 'numclip[examples]'
+    pip install '.[examples]'
     python examples/exploding_gradients.py
 """
 
@@ -177,4 +177,4 @@ if __name__ == "__main__":
     try:
         main()
     except ModuleNotFoundError as error:
-        sys.exit(f"{error.name} is missing: pip install 'numclip[examples]'")
+        sys.exit(f"{error.name} is missing: pip install '.[examples]'")

@@ -6,7 +6,7 @@ second classifier tries to tell the two halves apart by the features that the ne
 gradient turns round on its way into the features, by `reverse_gradient`, so that they learn not to
 let it, and what is learned of digits in one light holds better in the other.
 
-    pip install 'numclip[examples]'
+    pip install '.[examples]'
     python examples/gradient_reversal.py
 
 Y. Ganin, V. Lempitsky, Unsupervised domain adaptation by backpropagation, ICML 2015.

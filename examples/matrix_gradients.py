@@ -4,7 +4,7 @@ Ten scores for each of 1,797 handwritten digits are one product, y = x w. The gr
 weighted with grad_ys = g, are g wᵀ for the images x and xᵀ g for the weights w. Here g has the mean
 over the images of each digit, in the column of that digit; so xᵀ g is ten mean images.
 
-    pip install 'numclip[examples]'
+    pip install '.[examples]'
     python examples/matrix_gradients.py
 """
 

@@ -6,7 +6,7 @@ price of two gradients, where the Hessian itself has 640 x 640 numbers. Repeated
 the largest curvature, and gradient descent diverges at a rate of 2 over it: seen here with a
 least-squares fit of handwritten digits.
 
-    pip install 'numclip[examples]'
+    pip install '.[examples]'
     python examples/second_derivatives.py
 """
 

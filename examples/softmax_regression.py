@@ -5,7 +5,7 @@ eight images, other ones each time, so steps of a constant rate never come to re
 decay makes them smaller and smaller. `minimize` counts them in `global_step`, which the decay
 reads: the program that one writes in TensorFlow 1, with `nc.` for `tf.`.
 
-    pip install 'numclip[examples]'
+    pip install '.[examples]'
     python examples/softmax_regression.py
 """
 

@@ -4,7 +4,7 @@ A small convolutional network is trained on 901 images of the digits 0 to 4, and
 to tell 5 to 9 apart, of which it is shown five images each, in three ways: its head alone is
 trained; its head, then everything, with a tenth of the rate for the backbone; or it begins anew.
 
-    pip install 'numclip[examples]'
+    pip install '.[examples]'
     python examples/transfer_learning.py
 """
 
@@ -255,4 +255,4 @@ if __name__ == "__main__":
     try:
         main()
     except ModuleNotFoundError as error:
-        sys.exit(f"{error.name} is missing: pip install 'numclip[examples]'")
+        sys.exit(f"{error.name} is missing: pip install '.[examples]'")

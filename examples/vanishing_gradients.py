@@ -4,7 +4,7 @@ Ten dense layers learn to read handwritten digits. A sigmoid passes back a quart
 most, so that the first layers of its network get next to nothing, and do not learn; rectifiers,
 whose weights are drawn as wide as He et al. say, pass back as much as they get.
 
-    pip install 'numclip[examples]'
+    pip install '.[examples]'
     python examples/vanishing_gradients.py
 """
 
@@ -173,4 +173,4 @@ if __name__ == "__main__":
     try:
         main()
     except ModuleNotFoundError as error:
-        sys.exit(f"{error.name} is missing: pip install 'numclip[examples]'")
+        sys.exit(f"{error.name} is missing: pip install '.[examples]'")

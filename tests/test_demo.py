@@ -186,7 +186,7 @@ def test_without_matplotlib_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["demo", "--steps", "1", "--output", str(tmp_path / "picture.png")]) == 0
     output = capsys.readouterr().out
-    assert "pip install 'numclip[plot]'" in output
+    assert "pip install matplotlib" in output
     assert "loss, steps 1 to 1" in output
     assert list(tmp_path.iterdir()) == []
 

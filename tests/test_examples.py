@@ -188,7 +188,7 @@ def test_without_scikit_learn_it_says_what_to_install(tmp_path: Path, example: P
     (tmp_path / "sklearn.py").write_text("raise ModuleNotFoundError('none', name='sklearn')")
     process = run(example, PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     assert process.returncode == 1
-    assert process.stderr == "sklearn is missing: pip install 'numclip[examples]'\n"
+    assert process.stderr == "sklearn is missing: pip install '.[examples]'\n"
     assert process.stdout == ""
 
 

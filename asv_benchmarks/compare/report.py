@@ -23,7 +23,11 @@ divided by numclip's in the same round, its median and its quartiles over the ro
 is that of the norm that the contender finds, relative to the sum of the squares by `math.fsum`
 (for slices and summed rows: of the norm of the result). Over the limit means that every call
 scales: what is clipped in place meets a limit that shrinks with it, and gets its numbers back
-outside the time. NumPy is these lines, without checks:
+outside the time. Where an error is infinite, the norm was beyond the dtype's range.
+"""
+
+_NUMPY = """\
+NumPy is these lines, without checks:
 
 ```python
 >>> import math
@@ -98,10 +102,23 @@ def _judged(measurement: Measurement, target: Target) -> list[str]:
 
 
 def _targets(measurements: Sequence[Measurement]) -> Lines:
-    head = ["", "workload", "limit or case", "fastest", "ratio", "quartiles", "at least", "target"]
+    head = ["", "workload", "limit or case", "against", "ratio", "quartiles", "at least", "target"]
     body = [_judged(m, target) for m in measurements for target in m.row.targets]
-    remark = "How many times numclip's time the fastest of the others takes."
+    remark = (
+        "How many times numclip's time the fastest of the libraries takes that the target names;"
+        " below 1 numclip is slower."
+    )
     return Lines("Targets", remark, head, body)
+
+
+def _workloads(measurements: Sequence[Measurement]) -> Lines:
+    named = dict.fromkeys(m.row.workload for m in measurements if m.row.workload in WORKLOADS)
+    body = [
+        [each.title, f"{len(each.shapes):,}", f"{each.size:,}"]
+        for each in (WORKLOADS[name] for name in named if not name.startswith("rows-"))
+    ]
+    remark = "Of float32 where nothing else is said, normally distributed."
+    return Lines("Workloads", remark, ["", "arrays", "numbers in all"], body)
 
 
 def _failures(measurements: Sequence[Measurement]) -> Lines:
@@ -114,6 +131,7 @@ def _failures(measurements: Sequence[Measurement]) -> Lines:
 
 
 def tables(measurements: Sequence[Measurement]) -> Iterator[Lines]:
+    yield _workloads(measurements)
     yield _targets(measurements)
     for title in SECTIONS:
         chosen = [m for m in measurements if m.row.section == title]
@@ -151,6 +169,8 @@ def markdown(
     method = _METHOD.format(
         threads=setting.threads, rounds=settings.rounds, milliseconds=1e3 * settings.seconds
     )
+    if any("numpy" in _labels([m]) for m in measurements):
+        method += _NUMPY
     shown = f"![Times of the others, as multiples of numclip's]({picture})\n\n" if picture else ""
     trial = "**A trial on tensors of capped size: the figures mean nothing.**\n\n"
     return (

@@ -66,7 +66,7 @@ SECTIONS = {
     IN_PLACE: (
         "TensorFlow and optax return new arrays; optax, donated, reuses those it is given, and"
         " under the limit reads each number once, as numclip does. Of the large lists numclip is"
-        " asked to be no slower there: of the two largest, twice as fast is faster than memory."
+        " to be no slower there: of the two largest, twice as fast is faster than memory."
     ),
     TO_NEW: "",
     INTO: "",

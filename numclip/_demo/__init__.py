@@ -81,7 +81,7 @@ def _show_picture(runs: Sequence[Run], output: Path, console: Console) -> None:
     try:
         draw(runs, output)
     except ModuleNotFoundError:
-        message = "No picture, as matplotlib is missing: pip install 'numclip[plot]'"
+        message = "No picture, as matplotlib is missing: pip install matplotlib"
     else:
         message = f"Picture: {output}"
     console.print(f"\n{message}", soft_wrap=True)

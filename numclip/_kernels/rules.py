@@ -28,6 +28,7 @@ def rule_of(
     hyperparameters: type[Any], slots: int
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated function as the rule for this class, which has so many slots."""
+    assert slots < len(_SLOTS_AT), "a rule of more slots needs a line more in `_SLOTS_AT`"
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         # Numba takes a rule for `updated` only if their signatures agree to the annotation.

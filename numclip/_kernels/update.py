@@ -14,6 +14,7 @@ from numclip._compile import (
     pointer_at,
     pointer_to,
     prange,
+    rule,
     subkernel,
 )
 from numclip._compile_cuda import cuda, cuda_function, cuda_kernel
@@ -97,24 +98,28 @@ def _overload_mask_of_row(mask, table, row):
     return lambda mask, table, row: pointer_at(table[row, MASK], _BYTE)
 
 
+@rule
+def _update_number(hyperparameters, clip, bound, mask, numbers, place, gradient, slots):
+    """Update one number of a variable by its gradient."""
+    numbers[place], new_slots = step(
+        hyperparameters,
+        clip,
+        bound,
+        mask,
+        place,
+        numbers[place],
+        gradient,
+        load_slots(slots, place),
+    )
+    store_slots(slots, place, new_slots)
+
+
 @subkernel
 def _update_numbers(
     hyperparameters, clip, bound, mask, numbers, gradient, slots, shift, first, last
 ):
     for i in range(first, last):
-        place = i + shift
-        number, new_slots = step(
-            hyperparameters,
-            clip,
-            bound,
-            mask,
-            place,
-            numbers[place],
-            gradient[i],
-            load_slots(slots, place),
-        )
-        numbers[place] = number
-        store_slots(slots, place, new_slots)
+        _update_number(hyperparameters, clip, bound, mask, numbers, i + shift, gradient[i], slots)
 
 
 @subkernel
@@ -307,17 +312,7 @@ def _update_chunk_cuda(
             store_slots_4(slots, i, a_slots, b_slots, c_slots, d_slots)
         first = stop
     for i in range(first + cuda.threadIdx.x, last, cuda.blockDim.x):
-        numbers[i], new_slots = step(
-            hyperparameters,
-            clip,
-            bound,
-            mask,
-            i,
-            numbers[i],
-            gradient[i],
-            load_slots(slots, i),
-        )
-        store_slots(slots, i, new_slots)
+        _update_number(hyperparameters, clip, bound, mask, numbers, i, gradient[i], slots)
 
 
 @cuda_kernel(MAP_THREADS)
@@ -385,34 +380,14 @@ def update_rows_cuda(
         place = keys[position] * width + column
         if in_order:
             while True:
-                occurrence = order[position] * width + column
-                numbers[place], new_slots = step(
-                    hyperparameters,
-                    clip,
-                    bound,
-                    mask,
-                    place,
-                    numbers[place],
-                    gradient[occurrence],
-                    load_slots(slots, place),
-                )
-                store_slots(slots, place, new_slots)
+                of_row = gradient[order[position] * width + column]
+                _update_number(hyperparameters, clip, bound, mask, numbers, place, of_row, slots)
                 position += 1
                 if position == size or heads_group(keys, position):
                     break
         else:
             summed = sum_of_group(gradient, width, column, keys, order, position, size)
-            numbers[place], new_slots = step(
-                hyperparameters,
-                clip,
-                bound,
-                mask,
-                place,
-                numbers[place],
-                summed,
-                load_slots(slots, place),
-            )
-            store_slots(slots, place, new_slots)
+            _update_number(hyperparameters, clip, bound, mask, numbers, place, summed, slots)
 
 
 @cuda_kernel(MAP_THREADS)
@@ -454,7 +429,4 @@ def update_all_rows_cuda(
         summed = type(like)(0)
         if position >= 0:
             summed = sum_of_group(gradient, width, i % width, keys, order, position, size)
-        numbers[i], new_slots = step(
-            hyperparameters, clip, bound, mask, i, numbers[i], summed, load_slots(slots, i)
-        )
-        store_slots(slots, i, new_slots)
+        _update_number(hyperparameters, clip, bound, mask, numbers, i, summed, slots)
