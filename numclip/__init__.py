@@ -101,7 +101,9 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(_LATER[name])
-    return getattr(module, name, module)
+    # Kept: the next time it is found without this function.
+    globals()[name] = value = getattr(module, name, module)
+    return value
 
 
 def __dir__() -> list[str]:

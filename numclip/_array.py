@@ -68,7 +68,7 @@ def describe(value: object) -> str:
     """Say in an error message what came."""
     dtype = getattr(value, "dtype", None)
     shape = getattr(value, "shape", None)
-    if dtype is not None and shape is not None:
+    if dtype is not None and isinstance(shape, tuple | list):
         return f"{type(value).__name__} of dtype {dtype} and shape {tuple(shape)}"
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
@@ -217,6 +217,12 @@ def as_norm(value: object, argument: str) -> float:
     if norm < 0:
         raise ValueError(f"`{argument}` must not be negative, got {norm}")
     return norm
+
+
+def rounded(numbers: Array, dtype: np.dtype[Any]) -> Array:
+    """Return numbers in another dtype: zero or infinite where they are beyond its range."""
+    with np.errstate(over="ignore", under="ignore"):
+        return numbers.astype(dtype.newbyteorder("="), copy=False)
 
 
 def is_flat(array: Array) -> bool:
@@ -402,12 +408,16 @@ def same_memory(first: Array, second: Array) -> bool:
     )
 
 
+_NAMED = (TypeError, ValueError, IndexError, FloatingPointError, RecordedError)
+
+
 @contextmanager
 def named(name: str | None) -> Iterator[None]:
     """Open the message of any error with the name that the caller gave, if one was given."""
     try:
         yield
     except (TypeError, ValueError, IndexError, FloatingPointError) as error:
-        if name is None:
+        # A class of the user's may be made of something else than one message.
+        if name is None or type(error) not in _NAMED:
             raise
         raise type(error)(f"{name}: {error}") from error

@@ -65,10 +65,12 @@ def clip_by_value(
     Raises
     ------
     TypeError
-        If `t` is of another dtype, or an integer `t` has a bound that is not an integer.
+        If `t` is of another dtype, an integer `t` has a bound that is not an integer, or `out` is
+        no array of the dtype of `t`.
     ValueError
-        If a bound does not broadcast to `t` or is out of the range of an integer `t`, or if the
-        minimum, both being scalars, is above the maximum.
+        If a bound does not broadcast to `t` or is out of the range of an integer `t`, if the
+        minimum, both being scalars, is above the maximum, or if `out` is read-only or of another
+        shape.
 
     Notes
     -----
@@ -165,8 +167,7 @@ def _as_host_bound(value: object, values: Tensor, argument: str) -> Array:
             )
     if bound.ndim:
         _check_broadcast(bound.shape, values, argument)
-    with np.errstate(over="ignore"):
-        return bound.astype(values.dtype.newbyteorder("="), copy=False)
+    return _array.rounded(bound, values.dtype)
 
 
 def clip_by_norm(
@@ -204,10 +205,11 @@ def clip_by_norm(
     Raises
     ------
     TypeError
-        If `t` is of another dtype, `clip_norm` not real, or an axis not an integer.
+        If `t` is of another dtype, `clip_norm` not real, an axis not an integer, or `out` no array
+        of the dtype of `t`.
     ValueError
-        If `clip_norm` is negative or NaN or does not broadcast, or if `axes` are out of range or
-        repeated.
+        If `clip_norm` is negative or NaN or does not broadcast, if `axes` are out of range or
+        repeated, or if `out` is read-only or of another shape.
 
     Notes
     -----
@@ -350,9 +352,10 @@ def clip_by_average_norm(
     Raises
     ------
     TypeError
-        If `t` is of another dtype or `clip_norm` not real.
+        If `t` is of another dtype, `clip_norm` not real, or `out` no array of the dtype of `t`.
     ValueError
-        If `clip_norm` is negative, NaN or not a scalar, or if IndexedSlices have no `dense_shape`.
+        If `clip_norm` is negative, NaN or not a scalar, if IndexedSlices have no `dense_shape` or
+        it does not fit their values, or if `out` is read-only or of another shape.
 
     Notes
     -----

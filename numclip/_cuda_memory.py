@@ -105,6 +105,12 @@ def copy(source: CudaArray, target: CudaArray) -> None:
     )
 
 
+def copied(array: CudaArray) -> CudaArray:
+    copy_of_it = empty(array.shape, array.dtype, array)
+    copy(array, copy_of_it)
+    return copy_of_it
+
+
 def _merged(axes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     """Join neighbours, of length and two strides each, that are walked as one axis.
 

@@ -161,10 +161,10 @@ class CudaTensors(NamedTuple):
         if found is None:
             norm = np.array(_array.as_norm(use_norm, "use_norm"))
             return _cuda_memory.upload(norm, self.like)._replace(dtype=_FLOAT64, shape=())
-        if found.ndim != 0 or not _array.is_floating(found.dtype):
-            raise ValueError(
-                f"`use_norm` must be a floating scalar, got {_array.describe(use_norm)}"
-            )
+        if not _array.is_floating(found.dtype):
+            raise TypeError(f"`use_norm` must be floating, got {_array.describe(use_norm)}")
+        if found.ndim != 0:
+            raise ValueError(f"`use_norm` must be a scalar, got {_array.describe(use_norm)}")
         _array.check_one_place([("t_list", self.like), ("use_norm", found)])
         return found
 

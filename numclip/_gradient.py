@@ -152,7 +152,8 @@ def _add(sum_so_far: tuple[Any, bool] | None, summand: tuple[Any, bool]) -> tupl
 def _as_gradient(gradient: Any, of: Any) -> Any:
     """Give a gradient its array's dtype and shape, whatever the constants of the loss were."""
     if isinstance(gradient, IndexedSlices):
-        return gradient._replace(values=np.array(gradient.values, of.dtype))
+        values, indices = np.array(gradient.values, of.dtype), np.array(gradient.indices)
+        return gradient._replace(values=values, indices=indices)
     if anp.shape(gradient) != of.shape:
         # autograd leaves out the sum over what was broadcast for some functions: anp.where.
         gradient = sum_to_shape(gradient, of.shape)
@@ -284,13 +285,19 @@ def gradients(ys: Any, xs: Any, grad_ys: Any = None) -> list[Any]:
     if grad_ys is None:
         cotangents = [None] * len(losses)
     else:
-        cotangents = list(grad_ys) if isinstance(ys, list | tuple) else [grad_ys]
+        cotangents = list(_as_list(grad_ys)) if isinstance(ys, list | tuple) else [grad_ys]
     if len(cotangents) != len(losses):
         raise ValueError(
             f"`grad_ys` must have one entry for each of `ys`, {len(losses)}, got {len(cotangents)}"
         )
     _, pairs = differentiate(losses, as_variables(xs, "xs"), cotangents, "ys", "grad_ys")
     return [gradient for gradient, _ in pairs]
+
+
+def _as_list(grad_ys: Any) -> Any:
+    if isinstance(grad_ys, list | tuple) or (isinstance(grad_ys, np.ndarray) and grad_ys.ndim):
+        return grad_ys
+    raise ValueError(f"`grad_ys` must be a list, as `ys` is, got {_array.describe(grad_ys)}")
 
 
 def value_and_gradients(loss: Callable[[], Any], xs: Any) -> tuple[Any, list[Any]]:
@@ -460,7 +467,7 @@ def gather(params: Any, indices: Any) -> Any:
     Raises
     ------
     TypeError
-        If `indices` are not integers.
+        If `params` is not an array, or on a CUDA device, or `indices` are not integers.
     ValueError
         If `params` has no dimension.
     IndexError
@@ -479,10 +486,11 @@ def gather(params: Any, indices: Any) -> Any:
            [ 0.],
            [12.]])
     """
-    if isinstance(params, IndexedSlices):
-        raise TypeError("`params` must be dense, got IndexedSlices")
     rows = _array.as_integers(indices, "indices")
-    shape = anp.shape(params)
+    table = current(params)
+    if not isbox(table):
+        table = _array.as_array(table, "params", lambda dtype: dtype.kind != "O", "an array")
+    shape = anp.shape(table)
     if not shape:
         raise ValueError("`params` must have at least one dimension, got a scalar")
     if rows.size and not (0 <= int(rows.min()) and int(rows.max()) < shape[0]):
@@ -490,4 +498,4 @@ def gather(params: Any, indices: Any) -> Any:
             f"`indices` must be from 0 to {shape[0] - 1},"
             f" got {int(rows.min())} to {int(rows.max())}"
         )
-    return _take(params, rows)
+    return _take(table, rows)

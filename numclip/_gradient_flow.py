@@ -27,7 +27,8 @@ defvjp(_apply, lambda ans, x, forward, backward: lambda g: backward(g, x))
 def _as_floating(x: Any) -> Any:
     """Take floating numbers, recorded or not."""
     x = current(x)
-    return x if isbox(x) else _array.as_array(x, "x", _array.is_floating, _array.FLOATING)
+    array = _array.as_array(unboxed(x), "x", _array.is_floating, _array.FLOATING)
+    return x if isbox(x) else array
 
 
 def _itself(x: Any) -> Any:
@@ -198,7 +199,7 @@ def straight_through(f: Callable[..., Any]) -> Callable[..., Any]:
     def straight(x: Any, *args: Any, **kwargs: Any) -> Any:
         def forward(array: Any) -> Any:
             result = _array.as_array(
-                f(array, *args, **kwargs),
+                f(_array.read_only(np.asarray(array).view()), *args, **kwargs),
                 f"{name}(x)",
                 lambda dtype: dtype.kind in "biu" or _array.is_floating(dtype),
                 "real numbers",

@@ -66,10 +66,13 @@ def as_gradient_of(value: Any, gradient: Any, name: str) -> Any:
     if gradient is None:
         return None
     if isinstance(gradient, IndexedSlices):
-        found = gradient.dense_shape
+        found = gradient.shape
     else:
         if not isbox(gradient):
-            gradient = _array.as_array(gradient, f"gradient of {name}", _is_number, "numbers")
+            # A copy: the caller is free to write to gradients, and the function may keep its own.
+            gradient = np.array(
+                _array.as_array(gradient, f"gradient of {name}", _is_number, "numbers")
+            )
         found = np.shape(unboxed(gradient))
     shape = np.shape(unboxed(value))
     if found != shape:

@@ -91,6 +91,8 @@ def convolved(
     length, outputs = math.prod(filters.shape[:3]), filters.shape[3]
     matrix = filters.reshape(length, outputs)
     result = np.empty((len(image), *positions, outputs), filters.dtype)
+    if not result.size:
+        return result
     is_small = _is_small(length, outputs, filters.dtype)
 
     def convolve(images: slice) -> None:
@@ -125,7 +127,7 @@ def correlated(
         for i, total in enumerate(totals[blocks]):
             here = slice(i * block, (i + 1) * block)
             matrices = windows[:, here].reshape(products, -1, length)
-            upstreams = of_windows[:, here].reshape(products, -1, outputs)
+            upstreams = of_windows[:, here].reshape(*matrices.shape[:2], outputs)
             _add_products(matrices.swapaxes(1, 2), upstreams, total)
 
     _in_slices(len(totals), images * rows * columns * length if is_small else 0, correlate)

@@ -71,6 +71,10 @@ class IndexedSlices(NamedTuple):
         """Dtype of the values."""
         return _array.as_tensor(self.values, "self.values", lambda dtype: True).dtype
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        # NumPy would take it for the tuple that it is.
+        raise TypeError("IndexedSlices are no array: `to_dense` makes one of them")
+
     def coalesce(self) -> IndexedSlices:
         """Sum the rows that share an index.
 
@@ -316,6 +320,8 @@ def as_rows(array: Array) -> Array:
 
 
 def require_shape(slices: IndexedSlices, argument: str) -> tuple[int, ...]:
+    """Return the dense shape, once the values are known to fit it."""
+    check_slices(slices, argument)
     shape = _shape_of(slices, argument)
     if shape is None:
         raise ValueError(f"`{argument}.dense_shape` must be given, got None")
@@ -324,12 +330,15 @@ def require_shape(slices: IndexedSlices, argument: str) -> tuple[int, ...]:
 
 def _shape_of(slices: IndexedSlices, argument: str) -> tuple[int, ...] | None:
     try:
-        return slices.shape
+        shape = slices.shape
     except TypeError as error:
         raise TypeError(
             f"`{argument}.dense_shape` must be a tuple of integers,"
             f" got {_array.describe(slices.dense_shape)}"
         ) from error
+    if shape is not None and min(shape, default=0) < 0:
+        raise ValueError(f"`{argument}.dense_shape` must not be negative, got {shape}")
+    return shape
 
 
 def check_slices(slices: IndexedSlices, argument: str) -> tuple[Any, Any]:

@@ -45,7 +45,7 @@ class Norm(NamedTuple):
         return math.isfinite(self.root)
 
     def on_host(self) -> float:
-        return self.root
+        return float(self.value)
 
     @property
     def value(self) -> np.float64:

@@ -15,7 +15,6 @@ from numclip import _array, _cuda_memory
 from numclip._array import Array
 from numclip._cuda_array import CudaArray
 from numclip._cuda_libraries import cuda_array
-from numclip._slices import IndexedSlices
 
 # A function of the array, or its lowest and its highest number.
 Constraint: TypeAlias = Callable[[Any], Any] | tuple[float, float]
@@ -141,10 +140,10 @@ class Variable:
         constraint: Constraint | None = None,
         update_mask: Any = None,
     ) -> None:
+        if not (name is None or isinstance(name, str)):
+            raise TypeError(f"`name` must be a string, got {_array.describe(name)}")
         if isinstance(initial_value, Variable):
-            initial_value = np.array(initial_value)
-        if isinstance(initial_value, IndexedSlices):
-            raise TypeError("`initial_value` must be dense, got IndexedSlices")
+            initial_value = _copy_of(initial_value)
         array = _array.as_tensor(
             initial_value,
             "initial_value",
@@ -243,9 +242,7 @@ class Variable:
                 f"{self!r} is being differentiated: use autograd.numpy in place of numpy, which"
                 " would lose its gradient"
             )
-        if copy:
-            return np.array(self.array, dtype)
-        return np.asarray(self.array, dtype)
+        return np.array(self.array, dtype, copy=copy)
 
     def __bool__(self) -> bool:
         return bool(self.value)
@@ -264,6 +261,9 @@ class Variable:
 
     def __neg__(self) -> Any:
         return -self.value
+
+    def __pos__(self) -> Any:
+        return self.value
 
     def __abs__(self) -> Any:
         return abs(self.value)
@@ -297,6 +297,11 @@ class Variable:
     def __repr__(self) -> str:
         name = "" if self.name is None else f"name={self.name!r}, "
         return f"Variable({name}shape={self.shape}, dtype={self.dtype})"
+
+
+def _copy_of(variable: Variable) -> Any:
+    found = cuda_array(variable.array, "initial_value")
+    return np.array(variable) if found is None else _cuda_memory.copied(found).array
 
 
 def key_for(variable: Variable, taken: Collection[str]) -> str:
@@ -335,8 +340,7 @@ def _checked_constraint(constraint: Any, array: _array.Tensor) -> Constraint:
     if not _array.is_floating(array.dtype):
         raise TypeError(f"`constraint` bounds floating arrays only, got one of {array.dtype}")
     numbers = [_array.as_scalar(each, f"constraint[{i}]") for i, each in enumerate(constraint)]
-    with np.errstate(over="ignore"):
-        lowest, highest = [float(np.asarray(each).astype(array.dtype)) for each in numbers]
+    lowest, highest = [float(_array.rounded(np.asarray(each), array.dtype)) for each in numbers]
     if not lowest <= highest:
         raise ValueError(f"`constraint` must not be crossed bounds or NaN, got {constraint}")
     return lowest, highest

@@ -204,6 +204,21 @@ def test_arguments_are_not_changed_and_not_shared() -> None:
     assert not np.shares_memory(result, image)
 
 
+@pytest.mark.parametrize(
+    ("image", "filters", "padding"),
+    [
+        ((2, 3, 3, 1), (2, 2, 1, 0), "VALID"),
+        ((1, 0, 3, 1), (2, 2, 1, 4), ((1, 1), (0, 0))),
+        ((0, 3, 3, 2), (2, 2, 2, 4), "SAME"),
+    ],
+)
+def test_gradients_of_nothing(image: Any, filters: Any, padding: Any) -> None:
+    variables = [nc.Variable(np.ones(image)), nc.Variable(np.ones(filters))]
+    gradients = nc.gradients(lambda: conv2d(*variables, 1, padding), variables)
+    assert [gradient.shape for gradient in gradients] == [image, filters]
+    assert not any(gradient.any() for gradient in gradients)
+
+
 def test_threads_at_once() -> None:
     start, wrong = threading.Barrier(4), []
     case = GOLDEN["convolutions"][2]

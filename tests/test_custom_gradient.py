@@ -370,6 +370,44 @@ def test_a_sparse_gradient() -> None:
     assert second.tolist() == [[0.0], [0.0], [2.0]]
 
 
+def test_a_gradient_that_its_function_keeps_is_not_handed_out() -> None:
+    kept = np.array([3.0, 4.0])
+    function = nc.custom_gradient(lambda x: (x.sum(), lambda upstream: kept))
+    x = nc.Variable([1.0, 2.0])
+    for _ in range(2):
+        gradients = nc.gradients(lambda: function(x), x)
+        assert gradients[0].tolist() == [3.0, 4.0]
+        nc.clip_by_global_norm(gradients, 1.0, out=gradients)
+    (found,) = nc.gradients_function(function)(np.array([1.0, 2.0]))
+    found[:] = 0.0
+    assert kept.tolist() == [3.0, 4.0]
+
+
+def test_a_sparse_gradient_may_have_its_shape_in_a_list() -> None:
+    function = nc.custom_gradient(
+        lambda x: (x.sum(), lambda upstream: nc.IndexedSlices(np.ones((1, 2)), [4], [5, 2]))
+    )
+    (gradient,) = nc.gradients(lambda: function(x), x := nc.Variable(np.ones((5, 2))))
+    assert gradient.to_dense().sum(axis=1).tolist() == [0.0, 0.0, 0.0, 0.0, 2.0]
+
+
+def test_a_function_put_straight_through_cannot_write_to_what_it_gets() -> None:
+    weights = np.array([1.0, 2.0])
+    double = nc.straight_through(lambda x: np.multiply(x, 2.0, out=x))
+    with pytest.raises(ValueError, match="read-only"):
+        double(nc.Variable(weights))
+    assert weights.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "function", [nc.sign, nc.reverse_gradient, lambda x: nc.clip_gradient(x, norm=1.0)]
+)
+def test_complex_numbers_are_refused_in_a_loss_too(function: Callable[[Any], Any]) -> None:
+    x = nc.Variable([1j, 2.0])
+    with pytest.raises(TypeError, match="`x` must be float16"):
+        nc.gradients(lambda: anp.real(anp.sum(function(x))), x)
+
+
 def test_a_method() -> None:
     class Layer:
         factor = 5.0

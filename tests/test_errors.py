@@ -318,6 +318,7 @@ BOUNDS: Table = {
     "would add a dimension": bound(
         matrix, 0.0, np.ones((1, 2, 3)), ValueError, MAXIMUM, "(1, 2, 3)"
     ),
+    "slices": bound(matrix, slices(), 1.0, TypeError, MINIMUM, "IndexedSlices"),
     "of the dense shape": bound(slices, np.zeros((4, 3)), 1.0, ValueError, MINIMUM, "(4, 3)"),
     "float for integers": bound(integers, 0, 6.0, TypeError, MAXIMUM, "6.0"),
     "float array for integers": bound(integers, np.zeros(3), 6, TypeError, MINIMUM, "float64"),
@@ -422,6 +423,18 @@ NORMS: Table = {
         ValueError,
         "`t.dense_shape`",
         "None",
+    ),
+    "average of slices of a negative shape": case(
+        lambda: call(nc.clip_by_average_norm, slices(dense_shape=(-4, 3)), 1.0),
+        ValueError,
+        "`t.dense_shape`",
+        "-4",
+    ),
+    "average of slices of other rows": case(
+        lambda: call(nc.clip_by_average_norm, slices(dense_shape=(4, 9)), 1.0),
+        ValueError,
+        "`t.values`",
+        "(3,)",
     ),
 }
 
@@ -612,6 +625,12 @@ def methods_of_slices() -> dict[str, Case]:
         "float indices": (lambda: slices(indices=(1.0, 0.0)), TypeError, "indices", "float64"),
         "integer values": (lambda: slices(np.ones((2, 3), int)), TypeError, "values", "int64"),
         "dense_shape a number": (lambda: slices(dense_shape=4), TypeError, "dense_shape", "4"),
+        "dense_shape negative": (
+            lambda: slices(dense_shape=(-4, 3)),
+            ValueError,
+            "dense_shape",
+            "-4",
+        ),
         "dense_shape with a float": (
             lambda: slices(dense_shape=(4.5, 3)),
             TypeError,
@@ -724,6 +743,7 @@ VARIABLES: Table = {
     "initial value, slices": case(
         lambda: call(nc.Variable, slices()), TypeError, "`initial_value`", "IndexedSlices"
     ),
+    "name of a number": case(lambda: call(nc.Variable, vector(), name=3), TypeError, "`name`", "3"),
     "initial value, read-only": case(
         lambda: call(nc.Variable, read_only(vector())), ValueError, "`initial_value`", "read-only"
     ),
@@ -742,6 +762,9 @@ VARIABLES: Table = {
     "assign, string": assigned(lambda: 1.0, "abc", TypeError, "abc"),
     "assign, None": assigned(lambda: 1.0, None, TypeError, "None"),
     "assign, ragged": assigned(vector, RAGGED, TypeError, str(RAGGED)),
+    "assign, slices of the shape of the tuple": assigned(
+        lambda: np.zeros((3, 2)), Slices([1.0, 2.0], [0, 1], (3, 5)), TypeError, "IndexedSlices"
+    ),
     "assign, slices": assigned(matrix, slices(), TypeError, "IndexedSlices"),
 }
 
@@ -751,6 +774,8 @@ def gathered(params: Callable[[], Any], indices: Any, error: type[Exception], *t
 
 
 GATHER: Table = {
+    "params a string": gathered(lambda: "abc", [1], ValueError, "`params`", "scalar"),
+    "params slices": gathered(slices, [1], TypeError, "`params`", "IndexedSlices"),
     "float indices": gathered(matrix, [0.5], TypeError, "`indices`", "[0.5]"),
     "bool indices": gathered(matrix, np.array([True]), TypeError, "`indices`", "bool"),
     "string": gathered(matrix, "0", TypeError, "`indices`", "'0'"),
@@ -839,6 +864,9 @@ GRADIENTS: Table = {
         lambda: with_weights(np.ones(2)), ValueError, "`grad_ys`", "(2,)"
     ),
     "grad_ys a scalar": case(lambda: with_weights(1.0), ValueError, "`grad_ys`", "()"),
+    "grad_ys a number for a list": case(
+        lambda: with_weights(2.0, losses=1), ValueError, "`grad_ys`", "2.0"
+    ),
     "grad_ys too few": case(
         lambda: with_weights([np.ones(3)], losses=2), ValueError, "`grad_ys`", "1"
     ),
@@ -1466,3 +1494,38 @@ def test_a_step_after_a_failed_one_is_as_without_it() -> None:
 def test_a_python_integer_of_any_size_is_a_bound_for_floats(bound: int) -> None:
     t = vector()
     assert nc.clip_by_value(t, -bound, bound).tobytes() == t.tobytes()
+
+
+class TwoPartsError(ValueError):
+    """An error of a user's, which is not made of one message."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first, second)
+
+
+def test_an_error_of_a_users_class_comes_as_it_is_where_a_name_is_given() -> None:
+    error = TwoPartsError("one", "two")
+
+    def rate() -> float:
+        raise error
+
+    optimizer = GradientDescent(rate)
+    variable = nc.Variable(vector())
+    for name in (None, "step"):
+        with pytest.raises(TwoPartsError) as raised:
+            optimizer.apply_gradients([(vector(), variable)], name=name)
+        assert raised.value is error
+    assert variable.value.tolist() == vector().tolist()
+
+
+@pytest.mark.parametrize("kind", [np.float64, nc.Variable, nc.IndexedSlices])
+def test_a_class_in_the_place_of_an_array(kind: type[Any]) -> None:
+    with pytest.raises(TypeError, match=r"`t` must be .*, got type "):
+        nc.clip_by_norm(kind, 1.0)
+
+
+def test_bounds_that_round_to_zero_are_no_error() -> None:
+    with np.errstate(all="raise"):
+        array = np.zeros(2, np.float32)
+        assert nc.clip_by_value(array, -1e-300, 1e-300).tolist() == [0.0, 0.0]
+        assert nc.Variable(array, constraint=(1e-300, 1.0)).bounds == (0.0, 1.0)

@@ -373,6 +373,13 @@ def test_value_and_gradients_computes_the_loss_once() -> None:
     assert (value, gradients, len(count)) == (9.0, [6.0], 1)
 
 
+def test_the_gradient_of_gather_has_indices_of_its_own() -> None:
+    table, indices = nc.Variable(np.ones((4, 1))), np.array([0, 1])
+    (gradient,) = nc.gradients(lambda: nc.gather(table, indices), table)
+    indices[:] = 3
+    assert gradient.indices.tolist() == [0, 1]
+
+
 def test_several_losses_are_added() -> None:
     x, y = nc.Variable([1.0, 2.0]), nc.Variable(3.0)
     losses = [lambda: x * y, lambda: anp.sum(x) ** 2, lambda: 5.0, lambda: x]

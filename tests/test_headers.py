@@ -285,3 +285,14 @@ def test_references_are_released() -> None:
     nc.global_norm([array] * 3)
     gc.collect()
     assert sys.getrefcount(array) == before
+
+
+@pytest.mark.parametrize("dtype", ["<f8", ">f8"])
+@pytest.mark.parametrize("use_norm", [None, 5.0])
+def test_none_stays_none_whatever_is_in_out(dtype: str, use_norm: float | None) -> None:
+    array, out = np.array([3.0, 4.0], dtype), [np.full(3, 7.0), np.empty(2, dtype)]
+    results, _ = nc.clip_by_global_norm([None, array], 1.0, use_norm, out=out)
+    assert results[0] is None
+    assert results[1] is out[1]
+    assert out[0].tolist() == [7.0, 7.0, 7.0]
+    np.testing.assert_allclose(out[1], [0.6, 0.8])

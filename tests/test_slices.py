@@ -154,6 +154,23 @@ def test_minus_is_of_the_values() -> None:
     assert negative.dense_shape == (4, 2)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        np.asarray,
+        nc.stop_gradient,
+        nc.sign,
+        nc.reverse_gradient,
+        nc.gradients_function(lambda x: (x * x).sum()),
+    ],
+)
+def test_is_taken_for_no_array_where_the_lengths_of_the_tuple_would_make_one(
+    function: Callable[[Any], Any],
+) -> None:
+    with pytest.raises(TypeError, match="IndexedSlices"):
+        function(nc.IndexedSlices([1.0, 2.0], [0, 1], (3, 5)))
+
+
 def test_lists_as_values_take_part_in_arithmetic() -> None:
     slices = nc.IndexedSlices([[1.0, 2.0]], [1], (2, 2))
     assert (2 * slices).values.tolist() == [[2.0, 4.0]]

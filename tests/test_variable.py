@@ -183,6 +183,7 @@ def test_unary_operators_and_indexing() -> None:
     array = np.array([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0]])
     variable = nc.Variable(array)
     assert same(-variable, -array)
+    assert same(+variable, array)
     assert same(abs(variable), abs(array))
     assert same(variable.T, array.T)
     assert len(variable) == 2
@@ -195,6 +196,13 @@ def test_unary_operators_and_indexing() -> None:
 def test_numpy_functions_take_it(function: Callable[[Any], Any]) -> None:
     array = np.array([3.0, -1.0, 2.0])
     assert same(function(nc.Variable(array)), function(array))
+
+
+def test_numpy_is_refused_a_cast_without_a_copy() -> None:
+    variable = nc.Variable([1.0, 2.0])
+    with pytest.raises(ValueError, match="copy"):
+        np.array(variable, np.float32, copy=False)
+    assert np.array(variable, copy=False) is variable.array
 
 
 def test_numpy_reads_the_array_itself() -> None:

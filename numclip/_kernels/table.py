@@ -215,8 +215,12 @@ def fill(table, items, targets, layout, descriptors):
     for i in range(table.shape[0]):
         item = integer_at(items + layout[FIRST_ITEM_OFFSET] + 8 * i, _INT64)
         target = item
+        if targets != 0:
+            target = integer_at(targets + layout[FIRST_ITEM_OFFSET] + 8 * i, _INT64)
         table[i, FIRST_CHUNK] = chunks
         if item == layout[NONE]:
+            if target != item:
+                return -1, 0, False
             table[i, SOURCE] = table[i, TARGET] = table[i, SIZE] = 0
             table[i, KIND] = NONE_KIND
             continue
@@ -227,7 +231,6 @@ def fill(table, items, targets, layout, descriptors):
         if kind < 0:
             return -1, 0, False
         if targets != 0:
-            target = integer_at(targets + layout[FIRST_ITEM_OFFSET] + 8 * i, _INT64)
             if not _is_plain(target, _C_CONTIGUOUS | _ALIGNED | _WRITEABLE, layout):
                 return -1, 0, False
             if target != item and (

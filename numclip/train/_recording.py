@@ -63,6 +63,4 @@ def _copy(variable: Variable) -> Any:
     if found is None:
         dtype = variable.dtype.newbyteorder("=")
         return np.array(variable.array, dtype=dtype, order="C")
-    copied = _cuda_memory.empty(found.shape, found.dtype, found)
-    _cuda_memory.copy(found, copied)
-    return copied.array
+    return _cuda_memory.copied(found).array
