@@ -35,6 +35,21 @@ INDICES = np.array([5, 0, 5, 2])
 
 
 ERRORS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
+    "use_norm of integers": (
+        lambda x: nc.clip_by_global_norm([x], 1.0, use_norm=on_device(np.array(2)), out=[x]),
+        TypeError,
+        "`use_norm` must be floating, got FakeCUDAArray of dtype int64",
+    ),
+    "gather": (
+        lambda x: nc.gather(x, [0]),
+        TypeError,
+        "`params` must be on the host, got FakeCUDAArray of dtype float32",
+    ),
+    "gather from a variable": (
+        lambda x: nc.gather(nc.Variable(x), [0]),
+        TypeError,
+        "`params` must be on the host, got FakeCUDAArray of dtype float32",
+    ),
     "devices mixed": (
         lambda x: nc.clip_by_global_norm([x, None, host()], 1.0, out=[x, None, host()]),
         ValueError,
@@ -118,7 +133,7 @@ ERRORS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "a norm of two numbers": (
         lambda x: nc.clip_by_global_norm([x], 1.0, use_norm=on_device(np.ones(2)), out=[x]),
         ValueError,
-        "`use_norm` must be a floating scalar, got FakeCUDAArray of dtype float64",
+        "`use_norm` must be a scalar, got FakeCUDAArray of dtype float64",
     ),
     "a negative norm": (
         lambda x: nc.clip_by_global_norm([x], 1.0, use_norm=-1.0, out=[x]),

@@ -221,3 +221,12 @@ def test_assign() -> None:
     assert_same(variable.value, np.arange(6, dtype=np.float32).reshape(2, 3))
     variable.assign(on_device(np.ones((3, 2), np.float32).T))
     assert_same(variable.value, np.ones((2, 3), np.float32))
+
+
+def test_a_variable_of_a_variable_is_a_copy_on_the_device() -> None:
+    first = nc.Variable(on_device(np.array([1.0, 2.0])))
+    second = nc.Variable(first)
+    assert type(second.array) is type(first.array)
+    second.assign([3.0, 4.0])
+    assert on_host(first.array).tolist() == [1.0, 2.0]
+    assert on_host(second.array).tolist() == [3.0, 4.0]
