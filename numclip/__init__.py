@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numclip._checkpoint import load as load
     from numclip._checkpoint import save as save
     from numclip._custom_gradient import custom_gradient as custom_gradient
-    from numclip._gradient import gather as gather
+    from numclip._gather import gather as gather
     from numclip._gradient import gradients as gradients
     from numclip._gradient import gradients_function as gradients_function
     from numclip._gradient import value_and_gradients as value_and_gradients
@@ -79,7 +79,7 @@ _LATER = {
     "GradientHistory": "numclip.train._gradient_history",
     "clip_gradient": "numclip._gradient_flow",
     "custom_gradient": "numclip._custom_gradient",
-    "gather": "numclip._gradient",
+    "gather": "numclip._gather",
     "gradient_override_map": "numclip._gradient_override",
     "gradients": "numclip._gradient",
     "gradients_function": "numclip._gradient",

@@ -15,7 +15,8 @@ from autograd.util import subvals
 
 from numclip import _array
 from numclip._boxes import current, unboxed, unboxed_from
-from numclip._gradient import Node, RecordingTape, scatter_add
+from numclip._gather import scatter_add
+from numclip._gradient import Node, RecordingTape
 from numclip._gradient_override import as_gradient_of, one_for_each, parts_of
 from numclip._slices import IndexedSlices
 from numclip._variable import Tape, Variable, read, tapes

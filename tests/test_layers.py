@@ -33,6 +33,7 @@ LEVELS = {
     "_variable": 10,
     "_boxes": 11,
     "_clip_gradient": 12,
+    "_gather": 12,
     "_gradient_override": 12,
     "_norm": 13,
     "_clip": 13,
