@@ -244,7 +244,10 @@ def columns(arrays: Sequence[Any]) -> Columns | None:
     library = libraries.pop()
     if library is None or libraries:
         return None
-    found = library.columns(arrays)
+    try:
+        found = library.columns(arrays)
+    except (TypeError, ValueError):  # raised again, of the entry by its name
+        return None
     if found is None or not all(dtype.isnative for dtype in set(found.dtypes)):
         return None
     if np.any((found.addresses == 0) & (found.sizes > 0)):

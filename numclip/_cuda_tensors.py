@@ -112,9 +112,6 @@ class _Tables:
         self._tables.move_to_end(key)
         return table
 
-    def clear(self) -> None:
-        self._tables.clear()
-
 
 TABLES = _Tables()
 

@@ -131,6 +131,7 @@ def test_a_table_is_printed() -> None:
     variables = [nc.Variable(np.ones(shape), name="layer") for shape in ((2, 3), (), (1,))]
     gradients = [np.full((2, 3), 1e-9), 0.0, None]
     summary = nc.summarize_gradients(zip(gradients, variables, strict=True))
+    assert repr(summary).startswith("GradientSummary([VariableSummary(")
     text = str(summary)
     assert [line.split() for line in text.splitlines()[2:]] == [
         ["layer", "2x3", "2.4e-09", "1e-09", "1e-09", "-", "-", "1e-09"],

@@ -35,6 +35,11 @@ INDICES = np.array([5, 0, 5, 2])
 
 
 ERRORS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
+    "another order of bytes": (
+        lambda x: nc.clip_by_norm(on_device(host().astype(">f4")), 1.0),
+        TypeError,
+        "`t` must be of native byte order, got dtype >f4",
+    ),
     "use_norm of integers": (
         lambda x: nc.clip_by_global_norm([x], 1.0, use_norm=on_device(np.array(2)), out=[x]),
         TypeError,

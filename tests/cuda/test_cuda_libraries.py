@@ -162,3 +162,49 @@ def test_sparse_tensors_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libraries.Tensor, "layout", "torch.sparse_coo")
     with pytest.raises(TypeError, match=r"`t` must be strided, got a tensor of layout torch\.sp"):
         nc.clip_by_norm(libraries.Tensor(normal(np.dtype(np.float32), 3)), 0.1)
+
+
+class Sparse(libraries.Tensor):
+    """A tensor of PyTorch's that has no strides."""
+
+    layout = object()
+
+    def is_contiguous(self) -> bool:
+        raise RuntimeError("sparse tensors have no strides")
+
+
+class Nowhere(libraries.Tensor):
+    """A tensor of PyTorch's whose memory was taken away."""
+
+    def data_ptr(self) -> int:
+        return 0
+
+
+class Masked:
+    """An array that holds no number in some places."""
+
+    __cuda_array_interface__ = None
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, array: Any) -> None:
+        self.__array_interface__ = {**array.__array_interface__, "mask": array}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (Sparse, r"`t_list\[0\]` must be strided, got a tensor of layout"),
+        (Nowhere, r"`t_list\[0\]` must have memory of its own, got Nowhere"),
+        (Masked, r"`t_list\[0\]` must not be masked"),
+    ],
+)
+def test_arrays_that_no_kernel_can_read(
+    kind: type[Any], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", libraries.TORCH)
+    arrays = [normal(np.dtype(np.float32), 5), normal(np.dtype(np.float32), 3)]
+    before = [array.tobytes() for array in arrays]
+    given = [kind(array) for array in arrays]
+    with pytest.raises(TypeError, match=text):
+        nc.clip_by_global_norm(given, 0.5, out=given)
+    assert [array.tobytes() for array in arrays] == before

@@ -273,3 +273,13 @@ def test_a_list_that_comes_again_is_not_uploaded_again(monkeypatch: pytest.Monke
     assert len(uploaded) == len(lists)
     nc.clip_by_global_norm(lists[0], 1.0, out=lists[0])
     assert len(uploaded) == len(lists) + 1
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_out_may_overlap_its_own_input(shift: int) -> None:
+    numbers = normal(np.dtype(np.float32), 9)
+    before, after = (slice(0, 8), slice(1, 9))[::shift]
+    expected = nc.clip_by_norm(numbers[before], 0.5)
+    device = on_device(numbers)
+    nc.clip_by_norm(device[before], 0.5, out=device[after])
+    assert on_host(device)[after].tobytes() == expected.tobytes()

@@ -230,3 +230,24 @@ def test_a_variable_of_a_variable_is_a_copy_on_the_device() -> None:
     second.assign([3.0, 4.0])
     assert on_host(first.array).tolist() == [1.0, 2.0]
     assert on_host(second.array).tolist() == [3.0, 4.0]
+
+
+def test_rows_without_columns() -> None:
+    variable = nc.Variable(on_device(np.ones((3, 0))))
+    gradient = nc.IndexedSlices(on_device(np.ones((2, 0))), on_device(np.array([0, 2])))
+    optimizer = nc.train.AdagradOptimizer(0.1)
+    optimizer.apply_gradients([(gradient, variable)])
+    assert on_host(optimizer.get_slot(variable, "accumulator").array).shape == (3, 0)
+
+
+def test_a_variable_that_is_a_slot_of_another() -> None:
+    results = []
+    for place, found in ((np.asarray, np.asarray), (on_device, on_host)):
+        first = nc.Variable(place(np.array([1.0, 2.0])))
+        optimizer = nc.train.MomentumOptimizer(0.5, 0.5)
+        gradient = place(np.array([3.0, 4.0]))
+        optimizer.apply_gradients([(gradient, first)])
+        second = optimizer.get_slot(first, "momentum")
+        optimizer.apply_gradients([(gradient, first), (gradient, second)])
+        results.append([found(first.array).tolist(), found(second.array).tolist()])
+    assert results[0] == results[1]
