@@ -1,4 +1,4 @@
-"""A network whose hidden units are one bit each, trained through the sign.
+"""Binary network: train hidden units that are one bit each, through the sign.
 
 64 pixels become 32 bits, and those ten scores. The sign's own gradient is zero everywhere, so
 nothing reaches the weights before it, and the bits stay as random as they began. `sign` has the

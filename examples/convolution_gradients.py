@@ -1,4 +1,4 @@
-"""The two gradients of a convolution, checked by hand.
+"""Gradients of a convolution: both of them, checked by hand.
 
 Two filters find the edges of a handwritten digit. The gradient of a convolution goes to two places:
 every weight of a filter gets the pixels that it was multiplied with, and every pixel the weights,

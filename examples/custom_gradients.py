@@ -1,4 +1,4 @@
-"""A gradient of one's own, in both of TensorFlow's ways.
+"""Custom gradients: one of your own, in both of TensorFlow's ways.
 
 What in an image makes it a three? The gradient of its score for "three" by its pixels is noisy.
 Guided backpropagation lets through what is positive alone, at every rectifier max(x, 0) on the way

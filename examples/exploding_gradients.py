@@ -101,7 +101,8 @@ def train(limit: float | None, shown: Images, others: Images, steps: int, seed: 
     rng = np.random.default_rng(seed)
     network = make_network(rng)
     variables = list(network.values())
-    history = nc.GradientHistory(ratios_every=max(1, steps // 50))
+    ratios_every = 1 if limit is None else max(1, steps // 50)
+    history = nc.GradientHistory(ratios_every=ratios_every)
     optimizer = nc.train.GradientDescentOptimizer(RATE, global_clipnorm=limit, history=history)
     losses = []
     # Without a limit, what explodes ends as infinity and NaN.
@@ -154,6 +155,11 @@ def draw(runs: Mapping[str, Run], path: Path) -> None:
     pictures = []
     for name, run in runs.items():
         figure = run.history.plot()
+        finite = np.isfinite(run.history.global_norms)
+        if not finite.all():
+            # After the first that is not, none is.
+            for axes in figure.axes[:4]:
+                axes.set_xlim(0.5, 2 * finite.argmin() + 10.5)
         figure.suptitle(f"{name}: {run.accuracy:.0%} of the digits read right", fontsize=18)
         file = BytesIO()
         figure.savefig(file, format="png", dpi=70)

@@ -1,4 +1,4 @@
-"""The gradients of a matrix product, as `tf.gradients(ys, xs, grad_ys)` has them.
+"""Gradients of a matrix product: as `tf.gradients(ys, xs, grad_ys)` has them.
 
 Ten scores for each of 1,797 handwritten digits are one product, y = x w. The gradients of y,
 weighted with grad_ys = g, are g wᵀ for the images x and xᵀ g for the weights w. Here g has the mean

@@ -1,4 +1,4 @@
-"""Softmax regression by gradient descent, with a learning rate that decays.
+"""Softmax regression: gradient descent, with a learning rate that decays.
 
 Ten weighted sums of its pixels tell which digit an image shows. Each step takes the gradient for
 eight images, other ones each time, so steps of a constant rate never come to rest. Exponential
