@@ -14,7 +14,8 @@ from numclip._cuda_array import CudaArray
 from numclip._cuda_libraries import cuda_array
 from numclip._kernels.axes import clip_slices, clip_slices_parallel, slices_of
 from numclip._kernels.elementwise import Bounds
-from numclip._slices import IndexedSlices, operand, require_shape
+from numclip._operand import operand
+from numclip._slices import IndexedSlices, require_shape
 from numclip._tensors import (
     clip_list,
     named_tensors,

@@ -28,7 +28,8 @@ from numclip._kernels.elementwise import (
 )
 from numclip._kernels.norm import norm_of_sums, norm_of_table, sum_chunks_parallel
 from numclip._kernels.power import times_power_of_two
-from numclip._slices import IndexedSlices, Operand, check_lengths, operand
+from numclip._operand import Operand, operand
+from numclip._slices import IndexedSlices, check_lengths
 
 if TYPE_CHECKING:
     from numclip._cuda_tensors import CudaNorm, CudaTensors
