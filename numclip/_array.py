@@ -13,6 +13,7 @@ from numpy.lib.array_utils import byte_bounds
 from numclip import _cuda_memory
 from numclip._cuda_array import CudaArray
 from numclip._cuda_libraries import cuda_array
+from numclip._dtypes import SEEN
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 # What is limited, or held by a variable: on the host, or where a CUDA device has it.
@@ -23,13 +24,7 @@ INEXACT = f"{FLOATING}, complex64 or complex128"
 
 # The dtype as which a kernel sees the numbers: real parts and imaginary parts one after another,
 # and halves as integers (see _kernels/half.py).
-_SEEN_AS: dict[Any, np.dtype[Any]] = {
-    np.dtype(np.float16): np.dtype(np.uint16),
-    np.dtype(np.float32): np.dtype(np.float32),
-    np.dtype(np.float64): np.dtype(np.float64),
-    np.dtype(np.complex64): np.dtype(np.float32),
-    np.dtype(np.complex128): np.dtype(np.float64),
-}
+_SEEN_AS = {np.dtype(name): seen.dtype for name, seen in SEEN.items() if name != "bfloat16"}
 
 
 _CACHE_LINE = 64
@@ -41,7 +36,7 @@ def _seen_as(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
     """Return the kernels' dtype for a dtype, None for one that no kernel takes."""
     seen = _SEEN_AS.get(dtype)
     if seen is None and dtype.name == "bfloat16":
-        return np.dtype(np.int16)
+        return SEEN["bfloat16"].dtype
     if seen is None and not dtype.isnative:
         return _seen_as(dtype.newbyteorder("="))
     return seen

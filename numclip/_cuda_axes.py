@@ -9,7 +9,8 @@ import numpy as np
 
 from numclip import _cuda_memory
 from numclip._cuda_array import CudaArray, HostArray
-from numclip._cuda_tensors import SEEN, cuda_tensors
+from numclip._cuda_tensors import cuda_tensors
+from numclip._dtypes import SEEN
 from numclip._kernels.axes import clip_rows_cuda
 from numclip._kernels.columns import CUDA_COLUMNS, clip_columns_cuda
 from numclip._kernels.factor import slack_of
@@ -85,7 +86,7 @@ def bound(
     axes[1:] //= source.dtype.itemsize
     axes_there = _cuda_memory.upload(axes, source)
     are_integers = source.dtype.kind in "iu"
-    number = source.dtype.type(0) if are_integers else SEEN[source.dtype.name][1]
+    number = source.dtype.type(0) if are_integers else SEEN[source.dtype.name].number
     _cuda_memory.launch(
         bound_strided_cuda,
         source,

@@ -12,7 +12,7 @@ import numpy as np
 
 from numclip import _cuda_memory
 from numclip._cuda_array import CudaArray, seen
-from numclip._cuda_tensors import SEEN
+from numclip._dtypes import SEEN
 from numclip._kernels.rows import (
     HIGHEST,
     LOWEST,
@@ -118,7 +118,7 @@ def width_of(values: CudaArray) -> int:
     """Return how many numbers a row has."""
     if not values.size:
         return 0
-    return values.size // values.shape[0] * SEEN[values.dtype.name][2]
+    return values.size // values.shape[0] * SEEN[values.dtype.name].parts
 
 
 def sum_groups(values: CudaArray, groups: Groups, dtype: np.dtype[Any]) -> tuple[Any, Any]:
@@ -140,7 +140,7 @@ def scatter_groups(values: CudaArray, groups: Groups, dense: CudaArray) -> None:
 
 
 def _add_rows(values: CudaArray, groups: Groups, numbers: int, target: CudaArray) -> None:
-    width, number = width_of(values), SEEN[values.dtype.name][1]
+    width, number = width_of(values), SEEN[values.dtype.name].number
     if not width:
         return
     arguments = (number, groups.size, width, *groups.sorted, numbers)

@@ -15,6 +15,7 @@ import numpy as np
 from numclip import _array, _cuda_libraries, _cuda_memory
 from numclip import _compile_cuda as compile_cuda
 from numclip._cuda_array import Columns, CudaArray
+from numclip._dtypes import NUMBERS, SEEN
 from numclip._kernels import table as kernels
 from numclip._kernels.clip import (
     ROOT,
@@ -29,17 +30,7 @@ from numclip._kernels.norm import sum_chunks_cuda, sum_pieces_cuda
 from numclip._kernels.rescue import find_largest_cuda, rescue_sums_cuda
 from numclip._kernels.table import pieces_of
 
-# How kernels see dtypes: the kind in a table, a number of the type, and how many make an element.
-SEEN: dict[str, tuple[int, Any, int]] = {
-    "float16": (kernels.FLOAT16, np.uint16(0), 1),
-    "bfloat16": (kernels.BFLOAT16, np.int16(0), 1),
-    "float32": (kernels.FLOAT32, np.float32(0), 1),
-    "float64": (kernels.FLOAT64, np.float64(0), 1),
-    "complex64": (kernels.FLOAT32, np.float32(0), 2),
-    "complex128": (kernels.FLOAT64, np.float64(0), 2),
-}
 FLOATING = ("float16", "bfloat16", "float32", "float64")
-NUMBERS = {kind: number for kind, number, _ in SEEN.values()}
 
 _FLOAT64 = np.dtype(np.float64)
 
@@ -171,7 +162,7 @@ class CudaTensors(NamedTuple):
         """Write what brings a norm, which is known, to the limit; `norm` is a CUDA array."""
         with compile_cuda.LAUNCHES:
             table = TABLES.get(self.table, self.like)
-            number = SEEN[norm.dtype.name][1]
+            number = SEEN[norm.dtype.name].number
             slack = self._slack(table, roundings)
             arguments = (number, norm.address, table.state.address, limit, slack)
             _cuda_memory.launch(take_norm_cuda, self.like, 1, *arguments)
@@ -324,8 +315,8 @@ def _seen_as(dtype: Any) -> Any:
 def table_of_columns(found: Columns) -> Any:
     table = np.zeros((len(found.sizes), kernels.WIDE_COLUMNS), np.int64)
     table[:, kernels.SOURCE] = table[:, kernels.TARGET] = found.addresses
-    table[:, kernels.KIND] = found.by_dtype(lambda dtype: _seen_as(dtype)[0])
-    table[:, kernels.SIZE] = found.sizes * found.by_dtype(lambda dtype: _seen_as(dtype)[2])
+    table[:, kernels.KIND] = found.by_dtype(lambda dtype: _seen_as(dtype).kind)
+    table[:, kernels.SIZE] = found.sizes * found.by_dtype(lambda dtype: _seen_as(dtype).parts)
     return table
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from numclip._array import Array
+from numclip._dtypes import SEEN
 from numclip._kernels import table as kernels
 
 # Where things are in CPython 3.11 to 3.14 and NumPy 2: after the header that every object has, an
@@ -32,14 +33,10 @@ def _descriptors(rows: Sequence[tuple[Any, int, int]]) -> Array:
     return np.array([(id(np.dtype(dtype)), kind, count) for dtype, kind, count in rows], np.int64)
 
 
-# How kernels see the dtypes that arrays share one object of, and how many numbers an element is.
+# The dtypes that arrays share one object of, as kernels see them.
 TENSORS = _descriptors(
     [
-        (np.float32, kernels.FLOAT32, 1),
-        (np.float64, kernels.FLOAT64, 1),
-        (np.float16, kernels.FLOAT16, 1),
-        (np.complex64, kernels.FLOAT32, 2),
-        (np.complex128, kernels.FLOAT64, 2),
+        *((name, kind, parts) for name, (kind, _, parts) in SEEN.items() if name != "bfloat16"),
         (np.bool_, -1, 0),  # the place of bfloat16, see `recognize`
     ]
 )
@@ -58,12 +55,7 @@ def recognize(dtype: np.dtype[Any]) -> None:
 
 
 # The same for the views that `_array.flat` makes, of halves as integers.
-KIND_OF_VIEW: dict[np.dtype[Any], int] = {
-    np.dtype(np.float32): kernels.FLOAT32,
-    np.dtype(np.float64): kernels.FLOAT64,
-    np.dtype(np.uint16): kernels.FLOAT16,
-    np.dtype(np.int16): kernels.BFLOAT16,
-}
+KIND_OF_VIEW = {seen.dtype: seen.kind for seen in SEEN.values()}
 VIEWS = _descriptors([(dtype, kind, 1) for dtype, kind in KIND_OF_VIEW.items()])
 
 

@@ -12,8 +12,6 @@ from numclip._cuda_array import Columns, CudaArray
 from numclip._cuda_slices import groups_of, sum_groups, width_of
 from numclip._cuda_tensors import (
     FLOATING,
-    NUMBERS,
-    SEEN,
     TABLES,
     CudaNorm,
     CudaTensors,
@@ -21,6 +19,7 @@ from numclip._cuda_tensors import (
     table_of,
     table_of_columns,
 )
+from numclip._dtypes import NUMBERS, SEEN
 from numclip._kernels import table as kernels
 from numclip._kernels.update import update_all_rows_cuda, update_cuda, update_rows_cuda
 from numclip._variable import UNBOUNDED, Variable
@@ -341,7 +340,7 @@ def _update_rows(update: Update, step: Step, limited: Limited | None, in_order: 
     entries[0, kernels.WIDTH] = width
     table = TABLES.get(entries, number)
     kind = np.float64 if number.dtype == np.float64 else np.float32
-    place = (SEEN[number.dtype.name][1], table.address, rows, groups.size, *groups.sorted)
+    place = (SEEN[number.dtype.name].number, table.address, rows, groups.size, *groups.sorted)
     clip = _clip_of(step.limits, limited)
     if step.takes_all_rows:
         places = groups.places(rows)
