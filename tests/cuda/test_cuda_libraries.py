@@ -86,7 +86,7 @@ def test_readme(wrap: Callable[..., Any]) -> None:
     assert type(names["norm"]) is wrap
     assert names["norm"].numbers == 5.0
     assert names["clipped"][0].numbers.round(12).tolist() == [0.6, 0.0]
-    assert names["clipped"][2].values.numbers.round(12).tolist() == [[0.0, 0.8]]
+    assert names["clipped"][1].numbers.round(12).tolist() == [[0.0, 0.8]]
     assert type(names["weights"].value) is wrap
     assert names["weights"].value.numbers.round(3).tolist() == [3.0, 4.0]
 
