@@ -377,7 +377,7 @@ def _array_in(memory: Array, start: int, like: Array) -> Array:
     return np.ndarray(like.shape, like.dtype, memory, start)
 
 
-def owner(array: Array) -> object:
+def owner(array: Tensor) -> object:
     """Return the object whose memory an array shows."""
     while isinstance(array, np.ndarray) and array.base is not None:
         array = array.base

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from numclip import _cuda_array, _cuda_libraries, _cuda_memory
+from numclip import _cuda_libraries, _cuda_memory
 from numclip._cuda_array import Columns, CudaArray
 from numclip._cuda_slices import groups_of, sum_groups, width_of
 from numclip._cuda_tensors import (
@@ -26,50 +26,12 @@ from numclip._kernels.update import update_all_rows_cuda, update_cuda, update_ro
 from numclip._variable import UNBOUNDED, Variable
 from numclip.train._clipping import Limits
 from numclip.train._gradient_descent import _GradientDescent
+from numclip.train._overlap import SlotsOf, Spans
 from numclip.train._updates import Step, Update
 
 _BOUNDS = slice(kernels.LOWEST, kernels.HIGHEST + 1)
 
 _COPIED = _GradientDescent(-1.0)
-
-SlotsOf = Callable[[Variable], Sequence[Variable] | None]
-
-
-class _Spans:
-    """Where in memory arrays lie."""
-
-    def __init__(self, arrays: Sequence[CudaArray]) -> None:
-        spans = np.array([_cuda_array.span(array) for array in arrays], np.int64).reshape(-1, 2)
-        self._starts, self._ends = spans[np.argsort(spans[:, 0])].T
-        self.are_disjoint = not np.any(self._ends[:-1] > self._starts[1:])
-
-    def meet(self, array: CudaArray) -> bool:
-        """Tell whether an array shares memory with any; where they overlap, it may."""
-        start, end = _cuda_array.span(array)
-        last = int(np.searchsorted(self._starts, end)) - 1
-        return not self.are_disjoint or (last >= 0 and bool(self._ends[last] > start))
-
-
-def protected(updates: Sequence[Update], slots_of: SlotsOf) -> list[Update]:
-    """Copy gradients that show what the step changes: they have to be what they were before."""
-    held = [
-        _on_device(each)
-        for update in updates
-        for each in (update.variable, *(slots_of(update.variable) or ()))
-    ]
-    spans = _Spans(held)
-    return [
-        update._replace(gradient=_copied(update.gradient))
-        if spans.meet(update.gradient)
-        else update
-        for update in updates
-    ]
-
-
-def _copied(array: CudaArray) -> CudaArray:
-    copied = _cuda_memory.empty(array.shape, array.dtype, array)
-    _cuda_memory.copy(array, copied)
-    return copied
 
 
 def _on_device(variable: Variable) -> CudaArray:
@@ -125,9 +87,14 @@ class _Table:
 class PlainUpdates:
     """Gradients and variables that are plain arrays, all alike, and share no memory."""
 
-    def __init__(self, variables: list[Variable], table: Any, like: CudaArray) -> None:
+    def __init__(
+        self, variables: list[Variable], table: Any, like: CudaArray, has_all_slots: bool
+    ) -> None:
         self.variables = variables
         self._entries = table
+        # None where it lacks slots that there are.
+        self.entries = table if has_all_slots else None
+        self.own_their_data = False
         self._like = like
         self._limited: Limited | None = None
         self.norms: CudaArray | None = None
@@ -194,13 +161,18 @@ def plain_updates(pairs: Sequence[tuple[Any, Variable]], slots_of: SlotsOf) -> P
         or not _are_apart(found, there)
     ):
         return None
-    slots = [slot.array for variable in variables for slot in slots_of(variable) or ()]
+    held = [slots_of(variable) or () for variable in variables]
+    slots = [slot.array for of_one in held for slot in of_one]
     kept = _cuda_libraries.columns(slots) if slots else None
     if slots and (kept is None or not _are_apart(found, kept)):
         return None
     table = table_of_columns(found)
     table[:, kernels.TARGET] = there.addresses
-    return PlainUpdates(variables, table, there.like)
+    counts = set(map(len, held))
+    if kept is not None and len(counts) == 1:
+        columns = slice(kernels.FIRST_SLOT, kernels.FIRST_SLOT + max(counts))
+        table[:, columns] = kept.addresses.reshape(len(variables), -1)
+    return PlainUpdates(variables, table, there.like, len(counts) == 1)
 
 
 def _are_apart(gradients: Columns, variables: Columns) -> bool:
@@ -223,6 +195,8 @@ class CheckedUpdates:
         self._in_order = not sums_duplicates
         self._limited: Limited | None = None
         self.norms: CudaArray | None = None
+        self.entries = None
+        self.own_their_data = False
 
     def clip(self, limits: Limits) -> CudaNorm | None:
         if not limits.takes_norms:
@@ -240,7 +214,7 @@ class CheckedUpdates:
         self._limited = other._limited
 
     def apply(self, step: Step) -> None:
-        spans = _Spans([_on_device(variable) for variable in self.variables])
+        spans = Spans([_on_device(variable) for variable in self.variables])
         for batch in self._batches(spans):
             if batch[0].rows is None:
                 _update_dense(batch, step, self._limited)
@@ -248,7 +222,7 @@ class CheckedUpdates:
                 _update_rows(batch[0], step, self._limited, self._in_order)
         _constrain(self.variables)
 
-    def _batches(self, spans: _Spans) -> Iterator[list[Update]]:
+    def _batches(self, spans: Spans) -> Iterator[list[Update]]:
         """Yield updates that can be made at once, in order."""
         updates = self._updates
         if spans.are_disjoint:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.array_utils import byte_bounds
 
 from numclip import _array, _headers
 from numclip._array import Array
@@ -19,9 +17,8 @@ from numclip._tensors import Norm
 from numclip._variable import UNBOUNDED, Variable
 from numclip.train._clipping import Limits
 from numclip.train._host_table import Table
+from numclip.train._overlap import SlotsOf, Spans
 from numclip.train._updates import Step, Update
-
-SlotsOf: TypeAlias = Callable[[Variable], Sequence[Variable] | None]
 
 
 class Plan(NamedTuple):
@@ -79,14 +76,19 @@ def _bounds_of(variables: Sequence[Variable]) -> Array | None:
 class PlainUpdates:
     """Variables that kernels write where they are, all at once, and their gradients."""
 
-    def __init__(self, plan: Plan, table: Table) -> None:
+    def __init__(self, plan: Plan, table: Table, own_their_data: bool = False) -> None:
         self.variables = plan.variables
         self.plan = plan
+        self.own_their_data = own_their_data
         self._table = table
 
     @property
     def norms(self) -> Array | None:
         return self._table.norms
+
+    @property
+    def entries(self) -> Array:
+        return self._table.entries
 
     def clip(self, limits: Limits) -> Norm | None:
         return self._table.clip(limits)
@@ -99,9 +101,13 @@ class PlainUpdates:
         if not self.plan.has_all_slots:
             slots = _addresses_of(self.variables, step.slots_of, slots.shape[1])
             self.plan = self.plan._replace(slots=slots, has_all_slots=True)
-        columns = slice(kernels.FIRST_SLOT, kernels.FIRST_SLOT + slots.shape[1])
-        self._table.entries[:, columns] = slots
+        _set_slots(self._table, slots)
         self._table.update(step, self.plan.bounds)
+
+
+def _set_slots(table: Table, slots: Array) -> None:
+    columns = slice(kernels.FIRST_SLOT, kernels.FIRST_SLOT + slots.shape[1])
+    table.entries[:, columns] = slots
 
 
 def plain_updates(gradients: tuple[Any, ...], plan: Plan) -> PlainUpdates | None:
@@ -111,10 +117,12 @@ def plain_updates(gradients: tuple[Any, ...], plan: Plan) -> PlainUpdates | None
     arrays = tuple([variable.array for variable in plan.variables])
     entries = np.empty((len(arrays), kernels.WIDE_COLUMNS), np.int64)
     addresses = (id(gradients), id(arrays))
-    chunks, size = fill_updates(entries, *addresses, plan.slots, _headers.LAYOUT, _headers.TENSORS)
+    chunks, size, own_their_data = fill_updates(
+        entries, *addresses, plan.slots, _headers.LAYOUT, _headers.TENSORS
+    )
     if chunks < 0:
         return None
-    return PlainUpdates(plan, Table(entries, chunks, size, (gradients, arrays)))
+    return PlainUpdates(plan, Table(entries, chunks, size, (gradients, arrays)), own_their_data)
 
 
 def planned_updates(updates: Sequence[Update], plan: Plan) -> PlainUpdates | None:
@@ -126,6 +134,7 @@ def planned_updates(updates: Sequence[Update], plan: Plan) -> PlainUpdates | Non
         if update.variable.array is not array:
             return None
         row[kernels.TARGET] = array.ctypes.data
+    _set_slots(table, plan.slots)
     return PlainUpdates(plan, table)
 
 
@@ -138,6 +147,8 @@ class CheckedUpdates:
         self._has_duplicates = has_duplicates
         self._table = _table_of(updates)
         self.norms: Array | None = None
+        self.entries = None
+        self.own_their_data = False
 
     def clip(self, limits: Limits) -> Norm | None:
         if limits.takes_norms and any(self._is_masked(i) for i in range(len(self._updates))):
@@ -236,8 +247,7 @@ def _copy(array: Array) -> Array:
 
 def _are_apart(variables: Sequence[Variable]) -> bool:
     """Tell whether no variable may share memory with another."""
-    spans = sorted(byte_bounds(variable.array) for variable in variables if variable.size)
-    return all(end <= start for (_, end), (start, _) in pairwise(spans))
+    return Spans(variable.array for variable in variables).are_disjoint
 
 
 def _table_of(updates: Sequence[Update]) -> Table:
@@ -270,19 +280,3 @@ def _without_masked(update: Update) -> Update:
     kept = mask if update.rows is None else mask[update.rows]
     zero = np.zeros((), update.gradient.dtype)
     return update._replace(gradient=np.where(kept, update.gradient, zero))
-
-
-def protected(updates: Sequence[Update], slots_of: SlotsOf, are_summed: bool) -> Sequence[Update]:
-    """Copy gradients that show what the step changes: they have to be what they were before."""
-    if are_summed and all([update.rows is not None for update in updates]):
-        return updates
-    changed = set()
-    for update in updates:
-        for held in (update.variable, *(slots_of(update.variable) or ())):
-            changed.add(id(_array.owner(held.array)))
-    return [
-        update
-        if id(_array.owner(update.gradient)) not in changed
-        else update._replace(gradient=update.gradient.copy())
-        for update in updates
-    ]

@@ -199,6 +199,10 @@ class Optimizer(Minimizer):
         }
         return Prepared(given, places, limits, now)
 
+    def _prepare_again(self, prepared: Prepared, given: Given) -> Prepared:
+        """Do so for the same gradients elsewhere; functions are not called again."""
+        return prepared._replace(given=given, places=self._updates(given, prepared.limits))
+
     def _updates(self, given: Given, limits: Limits) -> Sequence[Updates]:
         sums_duplicates = self._sums_duplicates or limits.clips
         plan, takes_all_rows = self._plan, self._takes_all_rows

@@ -76,6 +76,14 @@ class Updates(Protocol):
     def norms(self) -> Any:
         """Those of the gradients that `clip` has taken, an array on the host or on the device."""
 
+    @property
+    def entries(self) -> Any:
+        """A table of where gradients, variables and slots lie; None if that takes more to say."""
+
+    @property
+    def own_their_data(self) -> bool:
+        """Whether those are arrays that overlap only if they are the same."""
+
     def clip(self, limits: Limits) -> Any:
         """Find what brings the gradients to the limits; return their norm, if it is needed."""
 

@@ -221,3 +221,25 @@ def test_assign() -> None:
     assert_same(variable.value, np.arange(6, dtype=np.float32).reshape(2, 3))
     variable.assign(on_device(np.ones((3, 2), np.float32).T))
     assert_same(variable.value, np.ones((2, 3), np.float32))
+
+
+@pytest.mark.parametrize("options", [{}, {"global_clipnorm": 2.0}])
+@pytest.mark.parametrize("slices", [False, True])
+def test_a_gradient_that_shows_what_another_group_changes(
+    options: dict[str, Any], slices: bool
+) -> None:
+    found = []
+    for place in (on_device, np.asarray):
+        numbers = [place(normal(np.dtype(np.float64), 6, 2)) for _ in range(2)]
+        x, y = (nc.Variable(each, name=name) for each, name in zip(numbers, "xy", strict=True))
+        optimizer = nc.train.GroupedOptimizer(
+            [(name, nc.train.MomentumOptimizer(1.0, 0.5)) for name in "xy"], **options
+        )
+        optimizer.apply_gradients([(y.value, x), (x.value, y)])
+        gradient: Any = optimizer.get_slot(x, "momentum").value
+        if slices:
+            gradient = nc.IndexedSlices(gradient, place(np.arange(6)))
+        optimizer.apply_gradients([(x.value, x), (gradient, y)])
+        found.append([x.value, y.value])
+    for device, host in zip(*found, strict=True):
+        assert_same(device, host)
