@@ -1,5 +1,6 @@
 """Groups of variables, each with an optimizer, and limits of its own or in common."""
 
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
@@ -347,3 +348,34 @@ def test_functions_are_called_once_where_gradients_are_copied() -> None:
     grouped.apply_gradients([(y.value, x), (x.value, y)])
     assert len(calls) == 2
     assert (x.value.tolist(), y.value.tolist()) == ([-9, -18], [9, 18])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_a_constraint_that_raises_in_one_group_changes_none(name: str, is_loaded: bool) -> None:
+    def fail(array: Any) -> Any:
+        array[...] = 7.0
+        raise RuntimeError("no such numbers")
+
+    def run(bad: Any, state: Any) -> tuple[list[nc.Variable], nc.train.GroupedOptimizer, bool]:
+        found = variables()
+        found[2] = nc.Variable(found[2].value, name=found[2].name, constraint=bad)
+        groups = ("backbone", "neck", "head")
+        grouped = Grouped([(group, OPTIMIZERS[name].make()) for group in groups])
+        if state is not None:
+            grouped.load_state_dict(state)
+        before = repr(grouped.state_dict())
+        with suppress(RuntimeError):
+            grouped.apply_gradients(zip(gradients(), found, strict=True))
+        return found, grouped, repr(grouped.state_dict()) == before
+
+    state = run(np.abs, None)[1].state_dict() if is_loaded else None
+    found, grouped, is_unchanged = run(fail, state)
+    assert is_unchanged
+    assert all_the_same(found, variables())
+    # And the next step is the first.
+    found[2] = nc.Variable(found[2].value, name=found[2].name, constraint=np.abs)
+    grouped.apply_gradients(zip(gradients(), found, strict=True))
+    expected, apart, _ = run(np.abs, state)
+    assert all_the_same(found, expected)
+    assert repr(grouped.state_dict()) == repr(apart.state_dict())

@@ -18,7 +18,7 @@ from numclip.train._host import PlainUpdates, Plan
 from numclip.train._hyperparameter import Hyperparameter
 from numclip.train._minimizer import Minimizer
 from numclip.train._optimizer import Optimizer
-from numclip.train._overlap import held_by, protected_pairs
+from numclip.train._overlap import check_constraints, held_by, protected_pairs
 from numclip.train._places import (
     Prepared,
     clip_places,
@@ -176,6 +176,7 @@ class GroupedOptimizer(Minimizer):
             for optimizer, rows in zip(optimizers, members, strict=True)
         ]
         if not _are_apart(prepared):
+            check_constraints(given)
             safe = protected_pairs(given, held_by(given.variables, self._slots_of))
             if safe is not given:
                 given = safe
@@ -402,14 +403,17 @@ def _are_apart(groups: Sequence[Prepared]) -> bool:
 
 
 def _commit(steps: Sequence[tuple[Optimizer, Prepared]]) -> None:
-    """Make the steps of all groups, once all slots could be made."""
+    """Make the steps of all groups, once nothing is left that could fail."""
     made: list[tuple[Optimizer, Prepared, list[str]]] = []
     try:
         for optimizer, each in steps:
             made.append((optimizer, each, optimizer._make_slots(each)))
+        ready = [optimizer._ready(each) for optimizer, each in steps]
+        for step in ready:
+            optimizer, each, keys = made[0]
+            optimizer._apply(each, step, keys)
+            del made[0]
     except BaseException:
         for optimizer, _, keys in made:
             optimizer._slots.remove(keys)
         raise
-    for optimizer, each, keys in made:
-        optimizer._commit(each, keys)

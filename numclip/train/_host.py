@@ -96,6 +96,9 @@ class PlainUpdates:
     def share(self, other: PlainUpdates | CheckedUpdates, rows: Sequence[int]) -> None:
         self._table.share(other._table, rows)
 
+    def constrain(self, step: Step) -> None:
+        """Nothing is left to do: a plan has no functions."""
+
     def apply(self, step: Step) -> None:
         slots = self.plan.slots
         if not self.plan.has_all_slots:
@@ -149,6 +152,7 @@ class CheckedUpdates:
         self.norms: Array | None = None
         self.entries = None
         self.own_their_data = False
+        self._constrained: dict[Variable, _Buffers] = {}
 
     def clip(self, limits: Limits) -> Norm | None:
         if limits.takes_norms and any(self._is_masked(i) for i in range(len(self._updates))):
@@ -165,36 +169,32 @@ class CheckedUpdates:
     def share(self, other: PlainUpdates | CheckedUpdates, rows: Sequence[int]) -> None:
         self._table.share(other._table, rows)
 
+    def constrain(self, step: Step) -> None:
+        for i, variable in enumerate(self.variables):
+            if callable(variable.constraint):
+                if variable not in self._constrained:
+                    self._constrained[variable] = _Buffers(variable, step, copied=True)
+                self._update([i], [self._constrained[variable]], step)
+                self._constrained[variable].constrain()
+
     def apply(self, step: Step) -> None:
-        # What a constraint makes of a variable is kept apart until all of them have returned.
-        apart: dict[Variable, _Buffers] = {}
         for batch in self._batches(step):
-            variables = [self.variables[i] for i in batch]
-            if callable(variables[0].constraint):
-                variable = variables[0]
-                if variable not in apart:
-                    apart[variable] = _Buffers(variable, step, copied=True)
-                self._update(batch, [apart[variable]], step)
-                apart[variable].constrain()
-            else:
-                buffers = [_Buffers(variable, step) for variable in variables]
-                self._update(batch, buffers, step)
-                for each in buffers:
-                    each.deliver()
-        for each in apart.values():
+            buffers = [_Buffers(self.variables[i], step) for i in batch]
+            self._update(batch, buffers, step)
+            for each in buffers:
+                each.deliver()
+        for each in self._constrained.values():
             each.deliver()
 
     def _batches(self, step: Step) -> Iterator[list[int]]:
         """Yield updates that can be made at once: all that may be, if no variables overlap."""
-        everything = range(len(self._updates))
-        constrained = [i for i in everything if callable(self.variables[i].constraint)]
+        left = [i for i, each in enumerate(self.variables) if each not in self._constrained]
         together: dict[bool, list[int]] = {False: [], True: []}
-        if _are_apart(self.variables):
-            for i in everything:
-                if i not in constrained and not self._takes_all_rows(i, step):
+        if _are_apart([self.variables[i] for i in left]):
+            for i in left:
+                if not self._takes_all_rows(i, step):
                     together[self._is_masked(i)].append(i)
-        alone = set(everything).difference(constrained, *together.values())
-        yield from ([i] for i in constrained)
+        alone = set(left).difference(*together.values())
         yield from ([i] for i in sorted(alone))
         yield from (batch for batch in together.values() if batch)
 
@@ -235,6 +235,9 @@ class _Buffers:
         kept = self._variable.constraint(self.number)
         taken = Variable(self.number, name=self._variable.name)
         taken.assign(kept)
+        mask = self._variable.update_mask
+        if mask is not None:
+            np.copyto(self.number, self._variable.array, where=~mask)
 
     def deliver(self) -> None:
         for buffer, target in zip([self.number, *self.slots], self._targets, strict=True):

@@ -56,6 +56,26 @@ def tensor_of(variable: Variable) -> Tensor:
     return array if found is None else found
 
 
+def check_constraints(given: Given) -> None:
+    """Refuse a function as the constraint of a variable that shares memory with another.
+
+    What functions return is written once all have returned: an update of the other would be lost.
+    """
+    variables = list(dict.fromkeys(given.variables))
+    if not any([callable(variable.constraint) for variable in variables]):
+        return
+    for pair in _array.overlapping([tensor_of(variable) for variable in variables]):
+        found = [variables[i] for i in pair]
+        found.sort(key=lambda variable: not callable(variable.constraint))
+        if callable(found[0].constraint):
+            first, second = [given.positions[given.variables.index(each)] for each in found]
+            raise ValueError(
+                f"`grads_and_vars[{first}][1]` must share no memory with"
+                f" `grads_and_vars[{second}][1]`, as its constraint is a function,"
+                f" got {found[0]!r} and {found[1]!r}"
+            )
+
+
 def protected(updates: Sequence[Update], slots_of: SlotsOf) -> Sequence[Update]:
     """Copy gradients that show what the step changes: they have to be what they were before."""
     held = held_by([update.variable for update in updates], slots_of)

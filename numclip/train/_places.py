@@ -16,7 +16,7 @@ from numclip._slices import IndexedSlices
 from numclip._variable import Variable
 from numclip.train import _host
 from numclip.train._clipping import Limits
-from numclip.train._overlap import protected
+from numclip.train._overlap import check_constraints, protected
 from numclip.train._slots import NO_SLOTS, Slots
 from numclip.train._step_result import StepResult
 from numclip.train._updates import Given, Pair, Update, Updates, check_pairs
@@ -57,6 +57,7 @@ def updates_of(
     if plain is not None:
         return [plain]
     checked = check_pairs(given, sums_duplicates)
+    check_constraints(given)
     if plan is not None and at_once:
         planned = _host.planned_updates(_protected(checked, slots, True), plan)
         if planned is not None:

@@ -90,8 +90,11 @@ class Updates(Protocol):
     def share(self, other: Any, rows: Sequence[int]) -> None:
         """Take what was found for the same gradients among others, at these positions."""
 
+    def constrain(self, step: Step) -> None:
+        """Compute elsewhere what functions constrain; they may raise, and nothing has changed."""
+
     def apply(self, step: Step) -> None:
-        """Update the variables."""
+        """Update the variables, once all that `constrain` does has been done."""
 
 
 def as_given(
