@@ -315,24 +315,32 @@ def _place_of(tensor: Tensor) -> str:
 
 def check_disjoint(targets: Sequence[Tensor], inputs: Sequence[Tensor], argument: str) -> None:
     """Refuse targets that overlap each other, or inputs other than their own."""
-    spans = []
-    pairs = zip(map(_layout, targets), map(_layout, inputs), strict=True)
-    for position, (target, own) in enumerate(pairs):
-        spans.append((*byte_bounds(target), position, target, True))
+    entries = []
+    for position, (target, own) in enumerate(zip(targets, inputs, strict=True)):
+        entries.append((position, target, True))
         if own is not target:
-            spans.append((*byte_bounds(own), position, own, False))
+            entries.append((position, own, False))
+    for i, j in overlapping([tensor for _, tensor, _ in entries]):
+        (position, _, is_target), (other_position, _, other_is_target) = entries[i], entries[j]
+        if position != other_position and (is_target or other_is_target):
+            raise ValueError(
+                f"`{argument}` must not overlap: its entries {position} and {other_position},"
+                " or the input of one of them, share memory"
+            )
+
+
+def overlapping(tensors: Sequence[Tensor]) -> Iterator[tuple[int, int]]:
+    """Yield the positions of each two tensors that share memory."""
+    layouts = [_layout(tensor) for tensor in tensors]
+    spans = [(*byte_bounds(layout), i) for i, layout in enumerate(layouts)]
     spans.sort(key=lambda span: span[0])
-    for i, (_, end, position, array, is_target) in enumerate(spans):
-        for following in range(i + 1, len(spans)):
-            start, _, other_position, other, other_is_target = spans[following]
+    for place, (_, end, i) in enumerate(spans):
+        for following in range(place + 1, len(spans)):
+            start, _, j = spans[following]
             if start >= end:
                 break
-            relevant = position != other_position and (is_target or other_is_target)
-            if relevant and shares_memory(array, other):
-                raise ValueError(
-                    f"`{argument}` must not overlap: its entries {position} and {other_position},"
-                    " or the input of one of them, share memory"
-                )
+            if shares_memory(layouts[i], layouts[j]):
+                yield i, j
 
 
 def _layout(tensor: Tensor) -> Array:
@@ -378,7 +386,7 @@ def _array_in(memory: Array, start: int, like: Array) -> Array:
     return np.ndarray(like.shape, like.dtype, memory, start)
 
 
-def owner(array: Array) -> object:
+def owner(array: Tensor) -> object:
     """Return the object whose memory an array shows."""
     while isinstance(array, np.ndarray) and array.base is not None:
         array = array.base

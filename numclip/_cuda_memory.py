@@ -111,6 +111,15 @@ def copied(array: CudaArray) -> CudaArray:
     return copy_of_it
 
 
+def copy_masked(source: CudaArray, target: CudaArray, mask: CudaArray) -> None:
+    """Copy bits where a mask of bytes is zero, to an array in C order, as the mask is."""
+    from numclip._kernels.strided import copy_masked_cuda
+
+    number = np.dtype(f"u{source.dtype.itemsize}").type(0)
+    addresses = (mask.address, in_c_order(source).address, target.address)
+    launch(copy_masked_cuda, source, blocks_for(source.size), number, source.size, *addresses)
+
+
 def _merged(axes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     """Join neighbours, of length and two strides each, that are walked as one axis.
 

@@ -79,8 +79,9 @@ class Variable:
         What error messages and slots call it.
     constraint : callable or pair of numbers, optional
         What an optimizer does with the array after each step. A function is called with the new
-        numbers and returns those to keep, which only dense gradients allow; a pair bounds each
-        number that was updated, as `numclip.clip_by_value` would, while it is written.
+        numbers and returns those to keep, which only dense gradients allow, and only variables
+        that share no memory with others of the step; a pair bounds each number that was updated,
+        as `numclip.clip_by_value` would, while it is written.
     update_mask : array of bool, optional
         Which elements optimizers update, of the array's shape; or which of its rows, of the length
         of its first axis. The others keep their bits, in the slots too, and their gradient has no

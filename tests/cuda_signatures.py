@@ -72,6 +72,7 @@ SIGNATURES: dict[str, list[Arguments]] = {
         if not isinstance(integer, np.int64)
     ],
     "fill_cuda": [(number, *integers(2)) for number in BITS],
+    "copy_masked_cuda": [(number, *integers(4)) for number in BITS],
     "merge_runs_cuda": [integers(6)],
     "flag_groups_cuda": [integers(4)],
     "find_range_cuda": [integers(3)],

@@ -535,6 +535,68 @@ def test_a_function_that_fails_changes_nothing(row: Row, kind: str, steps_before
     assert global_step.value == steps_before
 
 
+def overwrites(numbers: Array) -> Array:
+    numbers[...] = -3.0
+    return numbers
+
+
+@for_every_optimizer
+@pytest.mark.parametrize("function", [overwrites, lambda numbers: numbers * 0.0 - 3.0])
+@pytest.mark.parametrize("layout", ["plain", "strided", "swapped"])
+def test_a_function_leaves_masked_numbers_as_they_are(row: Row, function: Any, layout: str) -> None:
+    start, mask = normal((6, 3)), np.arange(18).reshape(6, 3) % 3 > 0
+    start[0, 0] = np.nan
+    array = np.repeat(start, 2, axis=0)[::2] if layout == "strided" else start.copy()
+    if layout == "swapped":
+        array = array.astype(array.dtype.newbyteorder(">"))
+    variable = nc.Variable(array, constraint=function, update_mask=mask)
+    optimizer = row.make()
+    for seed in range(2):
+        gradient = normal((6, 3), seed=seed)
+        optimizer.apply_gradients([(gradient, variable), (gradient, variable)])
+    assert same(variable.value.astype(start.dtype), np.where(mask, -3.0, start))
+
+
+SHARED: dict[str, Callable[[Array], tuple[Array, Array]]] = {
+    "a part": lambda memory: (memory, memory[:1]),
+    "a part first": lambda memory: (memory[:1], memory),
+    "the same": lambda memory: (memory, memory),
+    "turned round": lambda memory: (memory, memory[::-1]),
+    "of another owner": lambda memory: (memory, np.frombuffer(memoryview(memory))),
+}
+
+
+@for_every_optimizer
+@pytest.mark.parametrize("kind", SHARED)
+@pytest.mark.parametrize("in_groups", [False, True])
+def test_a_function_refuses_memory_of_another_variable(
+    row: Row, kind: str, in_groups: bool
+) -> None:
+    memory = np.array([5.0, 6.0, 7.0])
+    arrays = SHARED[kind](memory)
+    variables = [
+        nc.Variable(arrays[0], name="x", constraint=lambda numbers: numbers),
+        nc.Variable(arrays[1], name="y"),
+    ]
+    optimizer: Any = row.make()
+    if in_groups:
+        optimizer = nc.train.GroupedOptimizer([("x", optimizer), ("y", row.make())])
+    with pytest.raises(ValueError, match=r"`grads_and_vars\[1\]\[1\]` must share no memory.*'x'"):
+        optimizer.apply_gradients([(np.ones(each.shape), each) for each in reversed(variables)])
+    assert memory.tolist() == [5, 6, 7]
+    assert optimizer.variables() == []
+
+
+@for_every_optimizer
+def test_a_function_takes_variables_that_alternate_in_memory(row: Row) -> None:
+    memory, apart = normal(8), normal(8)
+    found = [nc.Variable(memory[::2], constraint=np.abs), nc.Variable(memory[1::2])]
+    expected = [nc.Variable(apart[::2].copy(), constraint=np.abs), nc.Variable(apart[1::2].copy())]
+    for variables in (found, expected):
+        row.make().apply_gradients([(normal(4, seed=1), each) for each in variables])
+    assert all(same(*pair) for pair in zip(found, expected, strict=True))
+
+
 @for_every_optimizer
 def test_a_function_refuses_slices(row: Row) -> None:
     variable = nc.Variable(normal((6, 3)), constraint=unit_columns, name="embedding")

@@ -1,5 +1,7 @@
 """Groups of variables, each with an optimizer, and limits of its own or in common."""
 
+from contextlib import suppress
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,9 @@ from optimizers import OPTIMIZERS, normal, same
 import numclip as nc
 from numclip.train import _host_table
 
-Descent, Adam, Grouped = (
+Descent, Momentum, Adam, Grouped = (
     nc.train.GradientDescentOptimizer,
+    nc.train.MomentumOptimizer,
     nc.train.AdamOptimizer,
     nc.train.GroupedOptimizer,
 )
@@ -290,3 +293,89 @@ def test_rows_of_groups_that_are_only_checked_are_taken_one_after_another() -> N
     Grouped([(None, Descent(1.0))], nonfinite="skip").apply_gradients([(rows, found)])
     Descent(1.0).apply_gradients([(rows, expected)])
     assert same(found, expected)
+
+
+def shows_a_value(x: nc.Variable, y: nc.Variable, _: Any) -> list[Any]:
+    return [(y.value, x), (x.value, y)]
+
+
+def shows_a_slot(x: nc.Variable, y: nc.Variable, slot: nc.Variable) -> list[Any]:
+    return [(np.array([1.5, 2.5]), x), (slot.value, y)]
+
+
+def shows_rows_of_a_value(x: nc.Variable, y: nc.Variable, _: Any) -> list[Any]:
+    return [(np.array([1.5, 2.5]), x), (nc.IndexedSlices(x.value[1:], [0]), y)]
+
+
+def shows_memory_of_a_value(x: nc.Variable, y: nc.Variable, _: Any) -> list[Any]:
+    return [(np.array([1.5, 2.5]), x), (np.frombuffer(memoryview(x.value), np.float64), y)]
+
+
+SHOWN = (shows_a_value, shows_a_slot, shows_rows_of_a_value, shows_memory_of_a_value)
+
+
+@pytest.mark.parametrize("pairs_of", SHOWN)
+@pytest.mark.parametrize("options", [{}, {"global_clipnorm": 1e6}, {"global_clipnorm": 2.0}])
+@pytest.mark.parametrize("names", [[["x"], ["y"]], [["y"], ["x"]], [["x", "y"]]])
+def test_a_gradient_that_shows_what_another_group_changes_is_read_before(
+    pairs_of: Any, options: dict[str, Any], names: list[list[str]]
+) -> None:
+    found = []
+    for grouped in (True, False):
+        x, y = nc.Variable([1.0, 2.0], name="x"), nc.Variable([10.0, 20.0], name="y")
+        if grouped:
+            optimizer: Any = Grouped([(each, Momentum(1.0, 0.5)) for each in names], **options)
+        else:
+            optimizer = Momentum(1.0, 0.5, **options)
+        optimizer.apply_gradients([(np.array([0.25, 0.5]), x), (np.zeros(2), y)])
+        pairs = pairs_of(x, y, optimizer.get_slot(x, "momentum"))
+        if not grouped:
+            pairs = [(deepcopy(gradient), variable) for gradient, variable in pairs]
+        optimizer.apply_gradients(pairs)
+        found.append([x, y])
+    assert all_the_same(*found)
+
+
+def test_functions_are_called_once_where_gradients_are_copied() -> None:
+    calls: list[float] = []
+
+    def rate() -> float:
+        calls.append(1.0)
+        return 1.0
+
+    x, y = nc.Variable([1.0, 2.0], name="x"), nc.Variable([10.0, 20.0], name="y")
+    grouped = Grouped([("x", Descent(rate)), ("y", Descent(rate))])
+    grouped.apply_gradients([(y.value, x), (x.value, y)])
+    assert len(calls) == 2
+    assert (x.value.tolist(), y.value.tolist()) == ([-9, -18], [9, 18])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_a_constraint_that_raises_in_one_group_changes_none(name: str, is_loaded: bool) -> None:
+    def fail(array: Any) -> Any:
+        array[...] = 7.0
+        raise RuntimeError("no such numbers")
+
+    def run(bad: Any, state: Any) -> tuple[list[nc.Variable], nc.train.GroupedOptimizer, bool]:
+        found = variables()
+        found[2] = nc.Variable(found[2].value, name=found[2].name, constraint=bad)
+        groups = ("backbone", "neck", "head")
+        grouped = Grouped([(group, OPTIMIZERS[name].make()) for group in groups])
+        if state is not None:
+            grouped.load_state_dict(state)
+        before = repr(grouped.state_dict())
+        with suppress(RuntimeError):
+            grouped.apply_gradients(zip(gradients(), found, strict=True))
+        return found, grouped, repr(grouped.state_dict()) == before
+
+    state = run(np.abs, None)[1].state_dict() if is_loaded else None
+    found, grouped, is_unchanged = run(fail, state)
+    assert is_unchanged
+    assert all_the_same(found, variables())
+    # And the next step is the first.
+    found[2] = nc.Variable(found[2].value, name=found[2].name, constraint=np.abs)
+    grouped.apply_gradients(zip(gradients(), found, strict=True))
+    expected, apart, _ = run(np.abs, state)
+    assert all_the_same(found, expected)
+    assert repr(grouped.state_dict()) == repr(apart.state_dict())

@@ -187,6 +187,35 @@ def test_a_gradient_that_is_another_variables_value_is_read_before_it_changes(ro
     assert same(second, expected[0])
 
 
+def two_owners(memory: bytearray) -> tuple[Array, Array]:
+    return np.frombuffer(memory, offset=0, count=4), np.frombuffer(memory, offset=8, count=4)
+
+
+def a_view_by_strides(memory: bytearray) -> tuple[Array, Array]:
+    numbers = np.frombuffer(memory)
+    return numbers[:4], np.lib.stride_tricks.as_strided(numbers[1:], (4,), (8,))
+
+
+def an_array_of_its_own(memory: bytearray) -> tuple[Array, Array]:
+    numbers = np.frombuffer(memory).copy()
+    return np.lib.stride_tricks.as_strided(numbers, (4,), (8,)), numbers[1:]
+
+
+@for_every_optimizer
+@pytest.mark.parametrize("of", [two_owners, a_view_by_strides, an_array_of_its_own])
+@pytest.mark.parametrize("makes_checks", [False, True])
+def test_a_gradient_that_overlaps_under_another_owner_is_read_before(
+    row: Row, of: Callable[[bytearray], tuple[Array, Array]], makes_checks: bool
+) -> None:
+    array, gradient = of(bytearray(normal(5, np.float64).tobytes()))
+    apart = gradient.copy()
+    if makes_checks:
+        array, gradient, apart = array[::-1], gradient[::-1], apart[::-1]
+    expected = steps(row, nc.Variable(array.copy()), [apart])
+    found = steps(row, nc.Variable(array), [gradient])
+    assert all(same(*pair) for pair in zip(found, expected, strict=True))
+
+
 ALL_ROWS = pytest.mark.parametrize("name", [x for x in OPTIMIZERS if OPTIMIZERS[x].takes_all_rows])
 
 

@@ -14,6 +14,7 @@ from numclip._kernels.half import widen
 from numclip._kernels.memory import numbers_at
 
 _INT64 = np.int64(0)
+_UINT8 = np.uint8(0)
 
 
 @rule
@@ -90,3 +91,13 @@ def fill_cuda(value, size, target):
     results = numbers_at(target, size, value)
     for i in range(cuda.grid(1), size, cuda.gridsize(1)):
         results[i] = value
+
+
+@cuda_kernel(MAP_THREADS)
+def copy_masked_cuda(like, size, mask_address, source, target):
+    """Copy where a mask of bytes is zero."""
+    mask = numbers_at(mask_address, size, _UINT8)
+    numbers, results = numbers_at(source, size, like), numbers_at(target, size, like)
+    for i in range(cuda.grid(1), size, cuda.gridsize(1)):
+        if mask[i] == 0:
+            results[i] = numbers[i]

@@ -25,13 +25,22 @@ from numclip._kernels.table import (
 
 @locked_kernel
 def fill_updates(table, gradients, variables, slots, layout, descriptors):
-    """Fill a wide table as `fill_table`; `slots` has their addresses, 0 for those not made yet."""
+    """Fill a wide table as `fill_table`; `slots` has their addresses, 0 for those not made yet.
+
+    Returns besides whether all arrays own their data.
+    """
     chunks, numbers, own_their_data = fill(table, gradients, variables, layout, descriptors)
+    table[:, FIRST_SLOT : ROWS + 1] = 0
     table[:, FIRST_SLOT : FIRST_SLOT + slots.shape[1]] = slots
-    table[:, ROWS] = 0
     if chunks < 0 or not are_disjoint(table, slots.shape[1], own_their_data):
-        return -1, 0
-    return chunks, numbers
+        return -1, 0, False
+    return chunks, numbers, own_their_data
+
+
+@kernel
+def are_apart(table, own_their_data):
+    """Tell whether no variable, slot or gradient of a table may overlap another."""
+    return are_disjoint(table, ROWS - FIRST_SLOT, own_their_data)
 
 
 @kernel

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from numclip import _cuda_array, _cuda_libraries, _cuda_memory
+from numclip import _cuda_libraries, _cuda_memory
 from numclip._cuda_array import Columns, CudaArray
 from numclip._cuda_slices import groups_of, sum_groups, width_of
 from numclip._cuda_tensors import (
@@ -23,52 +23,15 @@ from numclip._dtypes import NUMBERS, SEEN
 from numclip._kernels import table as kernels
 from numclip._kernels.update import update_all_rows_cuda, update_cuda, update_rows_cuda
 from numclip._variable import UNBOUNDED, Variable
+from numclip.train import _overlap
 from numclip.train._clipping import Limits
 from numclip.train._gradient_descent import _GradientDescent
+from numclip.train._overlap import SlotsOf, Spans
 from numclip.train._updates import Step, Update
 
 _BOUNDS = slice(kernels.LOWEST, kernels.HIGHEST + 1)
 
 _COPIED = _GradientDescent(-1.0)
-
-SlotsOf = Callable[[Variable], Sequence[Variable] | None]
-
-
-class _Spans:
-    """Where in memory arrays lie."""
-
-    def __init__(self, arrays: Sequence[CudaArray]) -> None:
-        spans = np.array([_cuda_array.span(array) for array in arrays], np.int64).reshape(-1, 2)
-        self._starts, self._ends = spans[np.argsort(spans[:, 0])].T
-        self.are_disjoint = not np.any(self._ends[:-1] > self._starts[1:])
-
-    def meet(self, array: CudaArray) -> bool:
-        """Tell whether an array shares memory with any; where they overlap, it may."""
-        start, end = _cuda_array.span(array)
-        last = int(np.searchsorted(self._starts, end)) - 1
-        return not self.are_disjoint or (last >= 0 and bool(self._ends[last] > start))
-
-
-def protected(updates: Sequence[Update], slots_of: SlotsOf) -> list[Update]:
-    """Copy gradients that show what the step changes: they have to be what they were before."""
-    held = [
-        _on_device(each)
-        for update in updates
-        for each in (update.variable, *(slots_of(update.variable) or ()))
-    ]
-    spans = _Spans(held)
-    return [
-        update._replace(gradient=_copied(update.gradient))
-        if spans.meet(update.gradient)
-        else update
-        for update in updates
-    ]
-
-
-def _copied(array: CudaArray) -> CudaArray:
-    copied = _cuda_memory.empty(array.shape, array.dtype, array)
-    _cuda_memory.copy(array, copied)
-    return copied
 
 
 def _on_device(variable: Variable) -> CudaArray:
@@ -124,9 +87,14 @@ class _Table:
 class PlainUpdates:
     """Gradients and variables that are plain arrays, all alike, and share no memory."""
 
-    def __init__(self, variables: list[Variable], table: Any, like: CudaArray) -> None:
+    def __init__(
+        self, variables: list[Variable], table: Any, like: CudaArray, has_all_slots: bool
+    ) -> None:
         self.variables = variables
         self._entries = table
+        # None where it lacks slots that there are.
+        self.entries = table if has_all_slots else None
+        self.own_their_data = False
         self._like = like
         self._limited: Limited | None = None
         self.norms: CudaArray | None = None
@@ -141,6 +109,9 @@ class PlainUpdates:
     def share(self, other: PlainUpdates | CheckedUpdates, rows: Sequence[int]) -> None:
         self._limited = other._limited
 
+    def constrain(self, step: Step) -> None:
+        """Nothing is left to do: variables that functions constrain are checked one by one."""
+
     def apply(self, step: Step) -> None:
         columns = zip(*[step.slots_of(variable) for variable in self.variables], strict=True)
         for i, slots in enumerate(columns):
@@ -149,7 +120,6 @@ class PlainUpdates:
             self._entries[:, kernels.FIRST_SLOT + i] = found.addresses
         _set_bounds(self._entries, self.variables)
         _Table(self._entries, self._like).update(step, self._limited)
-        _constrain(self.variables)
 
 
 def _norm_of(
@@ -169,18 +139,12 @@ def _set_bounds(entries: Any, variables: Sequence[Variable]) -> None:
     entries.view(np.float64)[:, _BOUNDS] = bounds
 
 
-def _constrain(variables: Sequence[Variable]) -> None:
-    for variable in variables:
-        if callable(variable.constraint):
-            variable.assign(variable.constraint(variable.array))
-
-
 def plain_updates(pairs: Sequence[tuple[Any, Variable]], slots_of: SlotsOf) -> PlainUpdates | None:
     """Return updates that need no copies and no order, None if there are others among them."""
     gradients = [gradient for gradient, _ in pairs]
     variables = [variable for _, variable in pairs]
     arrays = [variable.array for variable in variables]
-    if any([variable.update_mask is not None for variable in variables]):
+    if any([each.update_mask is not None or callable(each.constraint) for each in variables]):
         return None
     found, there = _cuda_libraries.columns(gradients), _cuda_libraries.columns(arrays)
     if (
@@ -193,13 +157,18 @@ def plain_updates(pairs: Sequence[tuple[Any, Variable]], slots_of: SlotsOf) -> P
         or not _are_apart(found, there)
     ):
         return None
-    slots = [slot.array for variable in variables for slot in slots_of(variable) or ()]
+    held = [slots_of(variable) or () for variable in variables]
+    slots = [slot.array for of_one in held for slot in of_one]
     kept = _cuda_libraries.columns(slots) if slots else None
     if slots and (kept is None or not _are_apart(found, kept)):
         return None
     table = table_of_columns(found)
     table[:, kernels.TARGET] = there.addresses
-    return PlainUpdates(variables, table, there.like)
+    counts = set(map(len, held))
+    if kept is not None and len(counts) == 1:
+        columns = slice(kernels.FIRST_SLOT, kernels.FIRST_SLOT + max(counts))
+        table[:, columns] = kept.addresses.reshape(len(variables), -1)
+    return PlainUpdates(variables, table, there.like, len(counts) == 1)
 
 
 def _are_apart(gradients: Columns, variables: Columns) -> bool:
@@ -222,6 +191,9 @@ class CheckedUpdates:
         self._in_order = not sums_duplicates
         self._limited: Limited | None = None
         self.norms: CudaArray | None = None
+        self.entries = None
+        self.own_their_data = False
+        self._constrained: dict[Variable, _Buffers] = {}
 
     def clip(self, limits: Limits) -> CudaNorm | None:
         if not limits.takes_norms:
@@ -238,25 +210,59 @@ class CheckedUpdates:
     def share(self, other: PlainUpdates | CheckedUpdates, rows: Sequence[int]) -> None:
         self._limited = other._limited
 
-    def apply(self, step: Step) -> None:
-        spans = _Spans([_on_device(variable) for variable in self.variables])
-        for batch in self._batches(spans):
-            if batch[0].rows is None:
-                _update_dense(batch, step, self._limited)
-            else:
-                _update_rows(batch[0], step, self._limited, self._in_order)
-        _constrain(self.variables)
+    def constrain(self, step: Step) -> None:
+        for update in self._updates:
+            variable = update.variable
+            if callable(variable.constraint):
+                if variable not in self._constrained:
+                    self._constrained[variable] = _Buffers(variable, step, copied=True)
+                _update_dense([update], [self._constrained[variable]], step, self._limited)
+                self._constrained[variable].constrain()
 
-    def _batches(self, spans: _Spans) -> Iterator[list[Update]]:
+    def apply(self, step: Step) -> None:
+        for batch in self._batches():
+            buffers = [_Buffers(update.variable, step) for update in batch]
+            if batch[0].rows is None:
+                _update_dense(batch, buffers, step, self._limited)
+            else:
+                _update_rows(batch[0], buffers[0], step, self._limited, self._in_order)
+            for each in buffers:
+                each.deliver()
+        for each in self._constrained.values():
+            each.deliver()
+
+    def _batches(self) -> Iterator[list[Update]]:
         """Yield updates that can be made at once, in order."""
-        updates = self._updates
-        if spans.are_disjoint:
+        updates = [each for each in self._updates if each.variable not in self._constrained]
+        if Spans([_on_device(update.variable) for update in updates]).are_disjoint:
             dense = [update for update in updates if update.rows is None]
             if dense:
                 yield dense
             updates = [update for update in updates if update.rows is not None]
         for update in updates:
             yield [update]
+
+
+class _Buffers:
+    """Where kernels write a variable and its slots, to be copied there if that is elsewhere."""
+
+    def __init__(self, variable: Variable, step: Step, copied: bool = False) -> None:
+        self._variable = variable
+        self._targets = [_on_device(each) for each in (variable, *step.slots_of(variable))]
+        take = _overlap.copied if copied else _cuda_memory.in_c_order
+        self.number, *self.slots = [take(target) for target in self._targets]
+
+    def constrain(self) -> None:
+        assert callable(self._variable.constraint)
+        kept = self._variable.constraint(self.number.array)
+        taken = Variable(self.number.array, name=self._variable.name)
+        taken.assign(kept)
+        if self._variable.update_mask is not None:
+            _cuda_memory.copy_masked(self._targets[0], self.number, self._variable.update_mask)
+
+    def deliver(self) -> None:
+        for buffer, target in zip([self.number, *self.slots], self._targets, strict=True):
+            _cuda_memory.deliver(buffer, target)
 
 
 def _tensors_of(updates: Sequence[Update]) -> CudaTensors:
@@ -297,46 +303,39 @@ def _without_masked(update: Update) -> Update:
     return update._replace(gradient=kept)
 
 
-def _slots_on_device(update: Update, step: Step) -> list[CudaArray]:
-    return [_on_device(slot) for slot in step.slots_of(update.variable)]
-
-
 def _table_for(
-    updates: Sequence[Update],
-    gradients: Sequence[CudaArray],
-    buffers: Sequence[CudaArray],
-    step: Step,
+    updates: Sequence[Update], gradients: Sequence[CudaArray], buffers: Sequence[_Buffers]
 ) -> Any:
-    entries = table_of(gradients, buffers)
-    for row, update in zip(entries, updates, strict=True):
-        slots = [slot.address for slot in _slots_on_device(update, step)]
-        row[kernels.FIRST_SLOT : kernels.FIRST_SLOT + len(slots)] = slots
+    entries = table_of(gradients, [each.number for each in buffers])
+    for row, update, each in zip(entries, updates, buffers, strict=True):
+        row[kernels.FIRST_SLOT : kernels.FIRST_SLOT + len(each.slots)] = [
+            slot.address for slot in each.slots
+        ]
         if update.variable.update_mask is not None:
             row[kernels.MASK] = update.variable.update_mask.address
     _set_bounds(entries, [update.variable for update in updates])
     return entries
 
 
-def _update_dense(updates: Sequence[Update], step: Step, limited: Limited | None) -> None:
-    numbers = [_on_device(update.variable) for update in updates]
-    buffers = [_cuda_memory.in_c_order(number) for number in numbers]
+def _update_dense(
+    updates: Sequence[Update], buffers: Sequence[_Buffers], step: Step, limited: Limited | None
+) -> None:
     gradients = [_cuda_memory.in_c_order(update.gradient) for update in updates]
-    entries = _table_for(updates, gradients, buffers, step)
-    _Table(entries, numbers[0]).update(step, limited)
-    for number, buffer in zip(numbers, buffers, strict=True):
-        _cuda_memory.deliver(buffer, number)
+    entries = _table_for(updates, gradients, buffers)
+    _Table(entries, buffers[0].number).update(step, limited)
 
 
-def _update_rows(update: Update, step: Step, limited: Limited | None, in_order: bool) -> None:
-    number = _on_device(update.variable)
+def _update_rows(
+    update: Update, buffers: _Buffers, step: Step, limited: Limited | None, in_order: bool
+) -> None:
+    number = buffers.number
     width, rows, groups = width_of(number), number.shape[0], update.rows
     if not width:
         return
     if step.limits.norm is not None and groups.size:
         limited = _tensors_of([update]).limited(step.limits.norm)
-    buffer = _cuda_memory.in_c_order(number)
     values = _cuda_memory.in_c_order(update.gradient)
-    entries = _table_for([update], [values], [buffer], step)
+    entries = _table_for([update], [values], [buffers])
     entries[0, kernels.WIDTH] = width
     table = TABLES.get(entries, number)
     kind = np.float64 if number.dtype == np.float64 else np.float32
@@ -351,4 +350,3 @@ def _update_rows(update: Update, step: Step, limited: Limited | None, in_order: 
         arguments = (step.hyperparameters(kind), *place, int(in_order), *clip)
         blocks = _cuda_memory.blocks_for(groups.size * width)
         _cuda_memory.launch(update_rows_cuda, number, blocks, *arguments)
-    _cuda_memory.deliver(buffer, number)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from numclip import _array
 from numclip._filter import filter_variables
+from numclip._kernels.update_table import are_apart
 from numclip._variable import Variable
 from numclip.train._checks import check_step
 from numclip.train._clipping import Clipping, Limits
@@ -15,6 +18,7 @@ from numclip.train._host import PlainUpdates, Plan
 from numclip.train._hyperparameter import Hyperparameter
 from numclip.train._minimizer import Minimizer
 from numclip.train._optimizer import Optimizer
+from numclip.train._overlap import check_constraints, held_by, protected_pairs
 from numclip.train._places import (
     Prepared,
     clip_places,
@@ -171,6 +175,15 @@ class GroupedOptimizer(Minimizer):
             )
             for optimizer, rows in zip(optimizers, members, strict=True)
         ]
+        if not _are_apart(prepared):
+            check_constraints(given)
+            safe = protected_pairs(given, held_by(given.variables, self._slots_of))
+            if safe is not given:
+                given = safe
+                prepared = [
+                    optimizer._prepare_again(each, given.some(rows))
+                    for optimizer, each, rows in zip(optimizers, prepared, members, strict=True)
+                ]
         with launching(given):
             if self._clips_all:
                 together, result = self._clip_together(given, prepared, members, limits)
@@ -197,6 +210,10 @@ class GroupedOptimizer(Minimizer):
         if step is not None and len(kept) == len(prepared):
             step += 1
         return results[0] if self._clips_all else StepResult(skipped=len(kept) < len(prepared))
+
+    def _slots_of(self, variable: Variable) -> list[Variable]:
+        held = [optimizer._slots.of(variable) or () for _, optimizer in self._groups]
+        return [slot for slots in held for slot in slots]
 
     def _limits_of(self, optimizer: Optimizer) -> Limits:
         """Return the limits of a group that is limited apart."""
@@ -373,15 +390,30 @@ def _as_group(group: Any, position: int) -> tuple[Any, Optimizer]:
     return include, optimizer
 
 
+def _are_apart(groups: Sequence[Prepared]) -> bool:
+    """Tell whether no gradient may show what another group changes."""
+    if len(groups) == 1:
+        return True
+    places = [updates for group in groups for updates in group.places]
+    tables = [updates.entries for updates in places]
+    if any([table is None for table in tables]):
+        return False
+    own_their_data = all([updates.own_their_data for updates in places])
+    return bool(are_apart(np.concatenate(tables), own_their_data))
+
+
 def _commit(steps: Sequence[tuple[Optimizer, Prepared]]) -> None:
-    """Make the steps of all groups, once all slots could be made."""
+    """Make the steps of all groups, once nothing is left that could fail."""
     made: list[tuple[Optimizer, Prepared, list[str]]] = []
     try:
         for optimizer, each in steps:
             made.append((optimizer, each, optimizer._make_slots(each)))
+        ready = [optimizer._ready(each) for optimizer, each in steps]
+        for step in ready:
+            optimizer, each, keys = made[0]
+            optimizer._apply(each, step, keys)
+            del made[0]
     except BaseException:
         for optimizer, _, keys in made:
             optimizer._slots.remove(keys)
         raise
-    for optimizer, each, keys in made:
-        optimizer._commit(each, keys)

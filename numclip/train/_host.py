@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.array_utils import byte_bounds
 
 from numclip import _array, _headers
 from numclip._array import Array
@@ -19,9 +17,8 @@ from numclip._tensors import Norm
 from numclip._variable import UNBOUNDED, Variable
 from numclip.train._clipping import Limits
 from numclip.train._host_table import Table
+from numclip.train._overlap import SlotsOf, Spans
 from numclip.train._updates import Step, Update
-
-SlotsOf: TypeAlias = Callable[[Variable], Sequence[Variable] | None]
 
 
 class Plan(NamedTuple):
@@ -79,14 +76,19 @@ def _bounds_of(variables: Sequence[Variable]) -> Array | None:
 class PlainUpdates:
     """Variables that kernels write where they are, all at once, and their gradients."""
 
-    def __init__(self, plan: Plan, table: Table) -> None:
+    def __init__(self, plan: Plan, table: Table, own_their_data: bool = False) -> None:
         self.variables = plan.variables
         self.plan = plan
+        self.own_their_data = own_their_data
         self._table = table
 
     @property
     def norms(self) -> Array | None:
         return self._table.norms
+
+    @property
+    def entries(self) -> Array:
+        return self._table.entries
 
     def clip(self, limits: Limits) -> Norm | None:
         return self._table.clip(limits)
@@ -94,14 +96,21 @@ class PlainUpdates:
     def share(self, other: PlainUpdates | CheckedUpdates, rows: Sequence[int]) -> None:
         self._table.share(other._table, rows)
 
+    def constrain(self, step: Step) -> None:
+        """Nothing is left to do: a plan has no functions."""
+
     def apply(self, step: Step) -> None:
         slots = self.plan.slots
         if not self.plan.has_all_slots:
             slots = _addresses_of(self.variables, step.slots_of, slots.shape[1])
             self.plan = self.plan._replace(slots=slots, has_all_slots=True)
-        columns = slice(kernels.FIRST_SLOT, kernels.FIRST_SLOT + slots.shape[1])
-        self._table.entries[:, columns] = slots
+        _set_slots(self._table, slots)
         self._table.update(step, self.plan.bounds)
+
+
+def _set_slots(table: Table, slots: Array) -> None:
+    columns = slice(kernels.FIRST_SLOT, kernels.FIRST_SLOT + slots.shape[1])
+    table.entries[:, columns] = slots
 
 
 def plain_updates(gradients: tuple[Any, ...], plan: Plan) -> PlainUpdates | None:
@@ -111,10 +120,12 @@ def plain_updates(gradients: tuple[Any, ...], plan: Plan) -> PlainUpdates | None
     arrays = tuple([variable.array for variable in plan.variables])
     entries = np.empty((len(arrays), kernels.WIDE_COLUMNS), np.int64)
     addresses = (id(gradients), id(arrays))
-    chunks, size = fill_updates(entries, *addresses, plan.slots, _headers.LAYOUT, _headers.TENSORS)
+    chunks, size, own_their_data = fill_updates(
+        entries, *addresses, plan.slots, _headers.LAYOUT, _headers.TENSORS
+    )
     if chunks < 0:
         return None
-    return PlainUpdates(plan, Table(entries, chunks, size, (gradients, arrays)))
+    return PlainUpdates(plan, Table(entries, chunks, size, (gradients, arrays)), own_their_data)
 
 
 def planned_updates(updates: Sequence[Update], plan: Plan) -> PlainUpdates | None:
@@ -126,6 +137,7 @@ def planned_updates(updates: Sequence[Update], plan: Plan) -> PlainUpdates | Non
         if update.variable.array is not array:
             return None
         row[kernels.TARGET] = array.ctypes.data
+    _set_slots(table, plan.slots)
     return PlainUpdates(plan, table)
 
 
@@ -138,6 +150,9 @@ class CheckedUpdates:
         self._has_duplicates = has_duplicates
         self._table = _table_of(updates)
         self.norms: Array | None = None
+        self.entries = None
+        self.own_their_data = False
+        self._constrained: dict[Variable, _Buffers] = {}
 
     def clip(self, limits: Limits) -> Norm | None:
         if limits.takes_norms and any(self._is_masked(i) for i in range(len(self._updates))):
@@ -154,36 +169,32 @@ class CheckedUpdates:
     def share(self, other: PlainUpdates | CheckedUpdates, rows: Sequence[int]) -> None:
         self._table.share(other._table, rows)
 
+    def constrain(self, step: Step) -> None:
+        for i, variable in enumerate(self.variables):
+            if callable(variable.constraint):
+                if variable not in self._constrained:
+                    self._constrained[variable] = _Buffers(variable, step, copied=True)
+                self._update([i], [self._constrained[variable]], step)
+                self._constrained[variable].constrain()
+
     def apply(self, step: Step) -> None:
-        # What a constraint makes of a variable is kept apart until all of them have returned.
-        apart: dict[Variable, _Buffers] = {}
         for batch in self._batches(step):
-            variables = [self.variables[i] for i in batch]
-            if callable(variables[0].constraint):
-                variable = variables[0]
-                if variable not in apart:
-                    apart[variable] = _Buffers(variable, step, copied=True)
-                self._update(batch, [apart[variable]], step)
-                apart[variable].constrain()
-            else:
-                buffers = [_Buffers(variable, step) for variable in variables]
-                self._update(batch, buffers, step)
-                for each in buffers:
-                    each.deliver()
-        for each in apart.values():
+            buffers = [_Buffers(self.variables[i], step) for i in batch]
+            self._update(batch, buffers, step)
+            for each in buffers:
+                each.deliver()
+        for each in self._constrained.values():
             each.deliver()
 
     def _batches(self, step: Step) -> Iterator[list[int]]:
         """Yield updates that can be made at once: all that may be, if no variables overlap."""
-        everything = range(len(self._updates))
-        constrained = [i for i in everything if callable(self.variables[i].constraint)]
+        left = [i for i, each in enumerate(self.variables) if each not in self._constrained]
         together: dict[bool, list[int]] = {False: [], True: []}
-        if _are_apart(self.variables):
-            for i in everything:
-                if i not in constrained and not self._takes_all_rows(i, step):
+        if _are_apart([self.variables[i] for i in left]):
+            for i in left:
+                if not self._takes_all_rows(i, step):
                     together[self._is_masked(i)].append(i)
-        alone = set(everything).difference(constrained, *together.values())
-        yield from ([i] for i in constrained)
+        alone = set(left).difference(*together.values())
         yield from ([i] for i in sorted(alone))
         yield from (batch for batch in together.values() if batch)
 
@@ -224,6 +235,9 @@ class _Buffers:
         kept = self._variable.constraint(self.number)
         taken = Variable(self.number, name=self._variable.name)
         taken.assign(kept)
+        mask = self._variable.update_mask
+        if mask is not None:
+            np.copyto(self.number, self._variable.array, where=~mask)
 
     def deliver(self) -> None:
         for buffer, target in zip([self.number, *self.slots], self._targets, strict=True):
@@ -236,8 +250,7 @@ def _copy(array: Array) -> Array:
 
 def _are_apart(variables: Sequence[Variable]) -> bool:
     """Tell whether no variable may share memory with another."""
-    spans = sorted(byte_bounds(variable.array) for variable in variables if variable.size)
-    return all(end <= start for (_, end), (start, _) in pairwise(spans))
+    return Spans(variable.array for variable in variables).are_disjoint
 
 
 def _table_of(updates: Sequence[Update]) -> Table:
@@ -270,19 +283,3 @@ def _without_masked(update: Update) -> Update:
     kept = mask if update.rows is None else mask[update.rows]
     zero = np.zeros((), update.gradient.dtype)
     return update._replace(gradient=np.where(kept, update.gradient, zero))
-
-
-def protected(updates: Sequence[Update], slots_of: SlotsOf, are_summed: bool) -> Sequence[Update]:
-    """Copy gradients that show what the step changes: they have to be what they were before."""
-    if are_summed and all([update.rows is not None for update in updates]):
-        return updates
-    changed = set()
-    for update in updates:
-        for held in (update.variable, *(slots_of(update.variable) or ())):
-            changed.add(id(_array.owner(held.array)))
-    return [
-        update
-        if id(_array.owner(update.gradient)) not in changed
-        else update._replace(gradient=update.gradient.copy())
-        for update in updates
-    ]

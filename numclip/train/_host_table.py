@@ -44,6 +44,7 @@ class Table:
         self.chunks = chunks
         self._size = size
         self._kept = [kept]
+        self._scaled_apart: list[int] = []
         # Of each gradient, where they were asked for.
         self.norms: Array | None = None
 
@@ -70,6 +71,7 @@ class Table:
         if powers.any():
             for row in np.flatnonzero(powers.any(axis=1)).tolist():
                 self._scale_apart(row, *powers[row].tolist())
+                self._scaled_apart.append(row)
         return norm
 
     def _sums(self) -> Array:
@@ -97,9 +99,12 @@ class Table:
         self._kept.append(copy)
 
     def share(self, other: Table, rows: Sequence[int]) -> None:
-        """Take the factors of these rows of another, and the gradients that they are for."""
-        columns = [kernels.SOURCE, kernels.FACTOR, kernels.DOUBLE_FACTOR]
-        self.entries[:, columns] = other.entries[np.ix_(rows, columns)]
+        """Take the factors of these rows of another, and the gradients that it has scaled."""
+        self.entries[:, _FACTORS] = other.entries[rows, _FACTORS]
+        for row in other._scaled_apart:
+            if row in rows:
+                source = other.entries[row, kernels.SOURCE]
+                self.entries[rows.index(row), kernels.SOURCE] = source
         self._kept.append(other)
 
     def rows(self, chosen: Sequence[int]) -> Table:

@@ -149,8 +149,9 @@ class Optimizer(Minimizer):
         TypeError
             If a gradient is not of its variable's dtype, or something is no array or Variable.
         ValueError
-            If there is no gradient of a trainable variable, one is not of its variable's shape, or
-            a name is unknown.
+            If there is no gradient of a trainable variable, one is not of its variable's shape, a
+            variable with a function as its constraint shares memory with another, or a name is
+            unknown.
         IndexError
             If a row is out of range.
         FloatingPointError
@@ -183,7 +184,7 @@ class Optimizer(Minimizer):
             if history is not None:
                 changes = changes_from(history, prepared.variables, [result])
             if not result.skipped:
-                self._commit(prepared, self._make_slots(prepared))
+                self._commit(prepared)
                 if step_counter is not None:
                     step_counter += 1
             if history is not None:
@@ -198,6 +199,10 @@ class Optimizer(Minimizer):
             name: read_hyperparameter(each, name) for name, each in self._hyperparameters.items()
         }
         return Prepared(given, places, limits, now)
+
+    def _prepare_again(self, prepared: Prepared, given: Given) -> Prepared:
+        """Do so for the same gradients elsewhere; functions are not called again."""
+        return prepared._replace(given=given, places=self._updates(given, prepared.limits))
 
     def _updates(self, given: Given, limits: Limits) -> Sequence[Updates]:
         sums_duplicates = self._sums_duplicates or limits.clips
@@ -215,8 +220,16 @@ class Optimizer(Minimizer):
             return []
         return self._slots.make(v for each in prepared.places for v in each.variables)
 
-    def _commit(self, prepared: Prepared, made: list[str]) -> None:
-        """Update the variables, whose slots have been made."""
+    def _commit(self, prepared: Prepared) -> None:
+        made = self._make_slots(prepared)
+        try:
+            self._apply(prepared, self._ready(prepared), made)
+        except BaseException:
+            self._slots.remove(made)
+            raise
+
+    def _ready(self, prepared: Prepared) -> Step:
+        """Call the functions that constrain variables; slots have been made, nothing is written."""
         now = prepared.now
         step = Step(
             lambda kind: self._rule(kind, now),
@@ -225,17 +238,19 @@ class Optimizer(Minimizer):
             prepared.limits,
             self._made_slots,
         )
-        try:
-            for updates in prepared.places:
-                updates.apply(step)
-        except BaseException:
-            self._slots.remove(made)
-            raise
+        for updates in prepared.places:
+            updates.constrain(step)
+        return step
+
+    def _apply(self, prepared: Prepared, step: Step, made: list[str]) -> None:
+        """Update the variables."""
+        for updates in prepared.places:
+            updates.apply(step)
         self._slots.keep(made)
         first = prepared.places[0]
         if isinstance(first, _host.PlainUpdates):
             self._plan = first.plan
-        self._end_step(now)
+        self._end_step(prepared.now)
 
     def _made_slots(self, variable: Variable) -> Sequence[Variable]:
         slots = self._slots.of(variable)

@@ -16,6 +16,7 @@ from numclip._slices import IndexedSlices
 from numclip._variable import Variable
 from numclip.train import _host
 from numclip.train._clipping import Limits
+from numclip.train._overlap import check_constraints, protected
 from numclip.train._slots import NO_SLOTS, Slots
 from numclip.train._step_result import StepResult
 from numclip.train._updates import Given, Pair, Update, Updates, check_pairs
@@ -56,8 +57,9 @@ def updates_of(
     if plain is not None:
         return [plain]
     checked = check_pairs(given, sums_duplicates)
+    check_constraints(given)
     if plan is not None and at_once:
-        planned = _host.planned_updates(_host.protected(checked, slots.of, True), plan)
+        planned = _host.planned_updates(_protected(checked, slots, True), plan)
         if planned is not None:
             return [planned]
     on_device = [each for each in checked if isinstance(each.gradient, CudaArray)]
@@ -68,11 +70,18 @@ def updates_of(
         )
     places: list[Updates] = []
     if on_host:
-        kept = _host.protected(on_host, slots.of, sums_duplicates)
+        kept = _protected(on_host, slots, sums_duplicates)
         places.append(_host.CheckedUpdates(kept, has_duplicates=not sums_duplicates))
     if on_device:
         places += _on_devices(on_device, slots, sums_duplicates)
     return places
+
+
+def _protected(updates: Sequence[Update], slots: Slots, are_summed: bool) -> Sequence[Update]:
+    # Sums of rows are new arrays.
+    if are_summed and all([update.rows is not None for update in updates]):
+        return updates
+    return protected(updates, slots.of)
 
 
 def _plain(
@@ -97,7 +106,7 @@ def _on_devices(updates: Sequence[Update], slots: Slots, sums_duplicates: bool) 
     places: list[Updates] = []
     for device in {each.gradient.device for each in updates}:
         here = [each for each in updates if each.gradient.device == device]
-        safe = _cuda.protected(here, slots.of)
+        safe = protected(here, slots.of)
         places.append(_cuda.CheckedUpdates(safe, sums_duplicates))
     return places
 

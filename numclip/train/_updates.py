@@ -76,14 +76,25 @@ class Updates(Protocol):
     def norms(self) -> Any:
         """Those of the gradients that `clip` has taken, an array on the host or on the device."""
 
+    @property
+    def entries(self) -> Any:
+        """A table of where gradients, variables and slots lie; None if that takes more to say."""
+
+    @property
+    def own_their_data(self) -> bool:
+        """Whether those are arrays that overlap only if they are the same."""
+
     def clip(self, limits: Limits) -> Any:
         """Find what brings the gradients to the limits; return their norm, if it is needed."""
 
     def share(self, other: Any, rows: Sequence[int]) -> None:
         """Take what was found for the same gradients among others, at these positions."""
 
+    def constrain(self, step: Step) -> None:
+        """Compute elsewhere what functions constrain; they may raise, and nothing has changed."""
+
     def apply(self, step: Step) -> None:
-        """Update the variables."""
+        """Update the variables, once all that `constrain` does has been done."""
 
 
 def as_given(

@@ -180,6 +180,78 @@ def test_a_constraint_that_is_a_function() -> None:
     assert_same(variable.value, np.zeros(3))
 
 
+def constrained_by(function: Any, place: Any) -> Any:
+    """Return a constraint of arrays of a place by a function of arrays of the host."""
+    read = np.asarray if place is np.asarray else on_host
+    return lambda numbers: place(function(read(numbers)))
+
+
+@pytest.mark.parametrize("options", CLIPPING.values(), ids=CLIPPING)
+@pytest.mark.parametrize("name", ["gradient descent", "adam", "adagrad"])
+@pytest.mark.parametrize("dtype", FLOATING)
+def test_a_function_is_applied_after_each_of_two_gradients(
+    name: str, options: dict[str, Any], dtype: str
+) -> None:
+    start = normal(dtype_named(dtype), 4, 3)
+    start[:2] = -0.0
+    gradients = [normal(dtype_named(dtype), 4, 3) * each for each in (5, -1)]
+    found, expected = [], []
+    for place, results in ((on_device, found), (np.asarray, expected)):
+        bound = constrained_by(lambda x: x.clip(-0.25, 0.25).astype(x.dtype), place)
+        variables = [
+            nc.Variable(place(start.copy()), constraint=bound),
+            nc.Variable(place(start.T.copy().T), constraint=bound, update_mask=[True, False] * 2),
+            nc.Variable(place(start.copy())),
+        ]
+        optimizer = OPTIMIZERS[name].make(**options)
+        optimizer.apply_gradients(
+            [(place(gradient), each) for gradient in gradients for each in variables]
+        )
+        results += [v.value for v in variables]
+        results += [slot.value for v in variables for slot in slots_of(optimizer, v)]
+    for device, host in zip(found, expected, strict=True):
+        assert_same(device, host)
+
+
+@pytest.mark.parametrize("in_groups", [False, True])
+def test_a_constraint_that_raises_changes_nothing(in_groups: bool) -> None:
+    def fail(numbers: Any) -> Any:
+        on_host(numbers)[...] = 7.0
+        raise RuntimeError("no such numbers")
+
+    rows = nc.IndexedSlices(on_device(np.ones((1, 2))), on_device(np.array([1])))
+    variables = [
+        nc.Variable(np.ones(3), name="host"),
+        nc.Variable(on_device(np.ones(3)), name="device"),
+        nc.Variable(on_device(np.ones((3, 2))), name="rows"),
+        nc.Variable(on_device(np.ones(3)), name="failing", constraint=fail),
+    ]
+    gradients = [np.ones(3), on_device(np.ones(3)), rows, on_device(np.ones(3))]
+    optimizer: Any = nc.train.MomentumOptimizer(0.1, 0.9)
+    if in_groups:
+        groups = [("failing", optimizer), (["host", "device", "rows"], nc.train.AdamOptimizer())]
+        optimizer = nc.train.GroupedOptimizer(groups[::-1])
+    with pytest.raises(RuntimeError, match="no such numbers"):
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    assert np.all(variables[0].value == 1.0)
+    assert all(np.all(on_host(variable.value) == 1.0) for variable in variables[1:])
+    assert optimizer.variables() == []
+
+
+def test_a_function_refuses_memory_of_another_variable() -> None:
+    memory = np.ones(4)
+    variables = [
+        nc.Variable(on_device(memory), constraint=lambda numbers: numbers),
+        nc.Variable(on_device(memory[1:])),
+    ]
+    gradients = [on_device(np.ones(4)), on_device(np.ones(3))]
+    optimizer = nc.train.MomentumOptimizer(0.1, 0.9)
+    with pytest.raises(ValueError, match=r"`grads_and_vars\[0\]\[1\]` must share no memory"):
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    assert np.all(memory == 1.0)
+    assert optimizer.variables() == []
+
+
 def test_a_state_goes_from_a_device_to_the_host_and_back() -> None:
     variables = [nc.Variable(place(np.ones(4)), name="x") for place in (on_device, np.asarray)]
     optimizers = [nc.train.AdamOptimizer(0.1) for _ in variables]
@@ -251,3 +323,25 @@ def test_a_variable_that_is_a_slot_of_another() -> None:
         optimizer.apply_gradients([(gradient, first), (gradient, second)])
         results.append([found(first.array).tolist(), found(second.array).tolist()])
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("options", [{}, {"global_clipnorm": 2.0}])
+@pytest.mark.parametrize("slices", [False, True])
+def test_a_gradient_that_shows_what_another_group_changes(
+    options: dict[str, Any], slices: bool
+) -> None:
+    found = []
+    for place in (on_device, np.asarray):
+        numbers = [place(normal(np.dtype(np.float64), 6, 2)) for _ in range(2)]
+        x, y = (nc.Variable(each, name=name) for each, name in zip(numbers, "xy", strict=True))
+        optimizer = nc.train.GroupedOptimizer(
+            [(name, nc.train.MomentumOptimizer(1.0, 0.5)) for name in "xy"], **options
+        )
+        optimizer.apply_gradients([(y.value, x), (x.value, y)])
+        gradient: Any = optimizer.get_slot(x, "momentum").value
+        if slices:
+            gradient = nc.IndexedSlices(gradient, place(np.arange(6)))
+        optimizer.apply_gradients([(x.value, x), (gradient, y)])
+        found.append([x.value, y.value])
+    for device, host in zip(*found, strict=True):
+        assert_same(device, host)
