@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from numclip import _array
 from numclip._array import Array
 from numclip._kernels import table as kernels
 
@@ -64,6 +65,14 @@ KIND_OF_VIEW: dict[np.dtype[Any], int] = {
     np.dtype(np.uint16): kernels.FLOAT16,
     np.dtype(np.int16): kernels.BFLOAT16,
 }
+
+
+@cache
+def kind_of(dtype: np.dtype[Any]) -> int:
+    """Return how kernels see a floating dtype."""
+    return KIND_OF_VIEW[_array.flat(np.empty(0, dtype)).dtype]
+
+
 VIEWS = _descriptors([(dtype, kind, 1) for dtype, kind in KIND_OF_VIEW.items()])
 
 

@@ -11,7 +11,7 @@ from numclip._variable import Variable
 from numclip.train._checks import check_step
 from numclip.train._clipping import Clipping, Limits
 from numclip.train._gradient_history import GradientHistory, check_history
-from numclip.train._host import PlainUpdates, Plan
+from numclip.train._host import CheckedUpdates, PlainUpdates, Plan
 from numclip.train._hyperparameter import Hyperparameter
 from numclip.train._minimizer import Minimizer
 from numclip.train._optimizer import Optimizer
@@ -217,8 +217,9 @@ class GroupedOptimizer(Minimizer):
         if limits.clips:
             for each, rows in zip(prepared, members, strict=True):
                 each.places[0].share(places[0], rows)
-        if isinstance(places[0], PlainUpdates):
-            self._plan = places[0].plan
+        first = places[0]
+        if isinstance(first, (PlainUpdates, CheckedUpdates)) and first.plan is not None:
+            self._plan = first.plan
         return Prepared(given, places, limits, {}), result
 
     def _groups_of(self, variables: tuple[Variable, ...]) -> list[int]:

@@ -88,7 +88,6 @@ class Optimizer(Minimizer):
         keeps_norms = history is not None
         self._clipping = Clipping(clipvalue, clipnorm, global_clipnorm, nonfinite, keeps_norms)
         self._slots = Slots(self._slot_names, self._initial_slot, name)
-        self._plan: _host.Plan | None = None
 
     @abstractmethod
     def _rule(self, kind: type[np.floating[Any]], now: Mapping[str, float]) -> Any:
@@ -149,8 +148,9 @@ class Optimizer(Minimizer):
         TypeError
             If a gradient is not of its variable's dtype, or something is no array or Variable.
         ValueError
-            If there is no gradient of a trainable variable, one is not of its variable's shape, or
-            a name is unknown.
+            If there is no gradient of a trainable variable, one is not of its variable's shape, a
+            name is unknown, a variable's array is of another size than when its slots were made,
+            or what a slot begins with is above 0 and rounds to 0 in the variable's dtype.
         IndexError
             If a row is out of range.
         FloatingPointError
@@ -201,8 +201,8 @@ class Optimizer(Minimizer):
 
     def _updates(self, given: Given, limits: Limits) -> Sequence[Updates]:
         sums_duplicates = self._sums_duplicates or limits.clips
-        plan, takes_all_rows = self._plan, self._takes_all_rows
-        return updates_of(given, limits, self._slots, plan, sums_duplicates, takes_all_rows)
+        slots, takes_all_rows = self._slots, self._takes_all_rows
+        return updates_of(given, limits, slots, slots.plan, sums_duplicates, takes_all_rows)
 
     def _clip(self, prepared: Prepared) -> StepResult:
         """Find what the gradients are multiplied by, and whether the step is to be made."""
@@ -233,8 +233,8 @@ class Optimizer(Minimizer):
             raise
         self._slots.keep(made)
         first = prepared.places[0]
-        if isinstance(first, _host.PlainUpdates):
-            self._plan = first.plan
+        if isinstance(first, (_host.PlainUpdates, _host.CheckedUpdates)) and first.plan is not None:
+            self._slots.plan = first.plan
         self._end_step(now)
 
     def _made_slots(self, variable: Variable) -> Sequence[Variable]:
@@ -379,7 +379,6 @@ class Optimizer(Minimizer):
         def load() -> None:
             self._slots.load(slots)
             self._load_shared_state({key: content[key] for key in shared})
-            self._plan = None
 
         return load
 

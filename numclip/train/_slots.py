@@ -11,6 +11,7 @@ from numclip import _array, _cuda_memory
 from numclip._array import Array
 from numclip._cuda_libraries import cuda_array
 from numclip._variable import Variable, key_for
+from numclip.train._host import Plan
 
 
 class Slots:
@@ -29,6 +30,8 @@ class Slots:
         self._slots: dict[Variable, dict[str, Variable]] = {}
         self._keys: dict[str, Variable] = {}
         self._loaded: dict[str, dict[str, Array]] = {}
+        # That of the last step; it has addresses of slots, and goes when any of them do.
+        self.plan: Plan | None = None
 
     @property
     def count(self) -> int:
@@ -46,15 +49,25 @@ class Slots:
         return [slot for slots in self._slots.values() for slot in slots.values()]
 
     def make(self, variables: Iterable[Variable]) -> list[str]:
-        """Make the slots that are not there yet; return the keys of their variables."""
+        """Make the slots that are not there yet; return the keys of their variables.
+
+        Those that are there have to be of the size that their variable has now.
+        """
         made: list[str] = []
         try:
             for variable in variables:
-                if variable not in self._slots:
+                held = self._slots.get(variable)
+                if held is None:
+                    self.plan = None
                     key = key_for(variable, self._keys)
                     self._slots[variable] = self._new(variable, key)
                     self._keys[key] = variable
                     made.append(key)
+                elif any([slot.size != variable.size for slot in held.values()]):
+                    raise ValueError(
+                        f"{variable!r} must have the size that it had when its slots were made,"
+                        f" got slots {list(held.values())}"
+                    )
         except BaseException:
             self.remove(made)
             raise
@@ -62,6 +75,7 @@ class Slots:
 
     def remove(self, keys: Iterable[str]) -> None:
         """Undo what `make` did."""
+        self.plan = None
         for key in keys:
             del self._slots[self._keys.pop(key)]
 
@@ -118,8 +132,14 @@ class Slots:
 
     def load(self, checked: dict[str, dict[str, Array]]) -> None:
         """Replace all slots by checked ones; those of variables not seen yet wait for them."""
-        for key in [key for key in self._keys if key not in checked]:
-            self.remove([key])
+        self.remove(
+            [
+                key
+                for key, variable in self._keys.items()
+                if key not in checked
+                or any(slot.shape != variable.shape for slot in self._slots[variable].values())
+            ]
+        )
         for key, variable in self._keys.items():
             for name, slot in self._slots[variable].items():
                 slot.assign(checked[key][name])

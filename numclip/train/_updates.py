@@ -172,7 +172,15 @@ def check_pairs(given: Given, sums_duplicates: bool) -> list[Update]:
 def check_variable(variable: Variable, argument: str) -> None:
     if not _array.is_floating(variable.dtype):
         raise TypeError(f"`{argument}` must be floating, got {variable!r}")
-    if isinstance(variable.array, np.ndarray) and not variable.array.flags.writeable:
+    mask = variable.update_mask
+    # On a device a mask has one axis.
+    if mask is not None and mask.size != variable.size:
+        raise ValueError(
+            f"`{argument}` must have as many elements as its mask, {mask.size}, got {variable!r}"
+        )
+    if not isinstance(variable.array, np.ndarray):
+        return
+    if not variable.array.flags.writeable:
         raise ValueError(f"`{argument}` must be writable, got a read-only {variable!r}")
 
 
@@ -183,6 +191,11 @@ def _check_pair(gradient: Any, variable: Variable, position: int, sums_duplicate
     if isinstance(gradient, IndexedSlices):
         return _check_slices(gradient, variable, on_device, position, sums_duplicates)
     if isinstance(gradient, int | float | list | tuple):
+    if not _array.same_dtype(variable.array.dtype, variable.dtype):
+        raise TypeError(
+            f"`{argument}` must have an array of its dtype, got one of {variable.array.dtype}"
+            f" in {variable!r}"
+        )
         gradient = np.asarray(gradient, variable.dtype)
     array = _array.as_tensor(gradient, argument)
     _check_place(array, variable, on_device, argument)
