@@ -92,7 +92,13 @@ class Slots:
         for i, name in enumerate(self._names):
             suffix = f"_{i}" if i else ""
             slot_name = f"{variable.name or 'Variable'}/{self._optimizer}{suffix}"
-            array = _full(variable, self._initial(name))
+            initial = self._initial(name)
+            if initial > 0 and not np.asarray(initial, variable.dtype) > 0:
+                raise ValueError(
+                    f"the slot {name!r} must begin above 0, and {initial} is 0 in {variable.dtype},"
+                    f" for {variable!r}"
+                )
+            array = _full(variable, initial)
             slots[name] = Variable(array, trainable=False, name=slot_name)
             if loaded is not None:
                 slots[name].assign(loaded[name])

@@ -221,3 +221,20 @@ def test_assign() -> None:
     assert_same(variable.value, np.arange(6, dtype=np.float32).reshape(2, 3))
     variable.assign(on_device(np.ones((3, 2), np.float32).T))
     assert_same(variable.value, np.ones((2, 3), np.float32))
+
+
+def test_a_variable_that_outgrew_its_slots_is_refused() -> None:
+    variable = nc.Variable(on_device(np.ones(4, np.float32)), name="w")
+    optimizer = nc.train.MomentumOptimizer(0.5, 0.9)
+    optimizer.apply_gradients([(on_device(np.ones(4, np.float32)), variable)])
+    variable.array = on_device(np.ones(6, np.float32))
+    with pytest.raises(ValueError, match=r"name='w', shape=\(6,\).*shape=\(4,\)"):
+        optimizer.apply_gradients([(on_device(np.ones(6, np.float32)), variable)])
+    assert_same(variable.value, np.ones(6, np.float32))
+
+
+def test_ftrl_takes_a_number_without_any_gradient_yet_for_zero() -> None:
+    variable = nc.Variable(on_device(np.ones(4, np.float32)))
+    optimizer = nc.train.FtrlOptimizer(0.5, initial_accumulator_value=0.0)
+    optimizer.apply_gradients([(on_device(np.zeros(4, np.float32)), variable)])
+    assert np.array_equal(on_host(variable.value), np.zeros(4, np.float32))
