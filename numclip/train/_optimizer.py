@@ -370,7 +370,7 @@ class Optimizer(Minimizer):
         shared = self._shared_state()
         expected = {"slots", *shared}
         if not isinstance(content, Mapping) or set(content) != expected:
-            found = sorted(content) if isinstance(content, Mapping) else _array.describe(content)
+            found = list(content) if isinstance(content, Mapping) else _array.describe(content)
             raise ValueError(f"`state[{own!r}]` must have {sorted(expected)}, got {found}")
         slots = self._slots.check(content["slots"])
         for key, like in shared.items():

@@ -122,11 +122,16 @@ class Slots:
             raise TypeError(f"`state['slots']` must be a dict, got {_array.describe(state)}")
         return {key: self._checked(key, slots) for key, slots in state.items()}
 
-    def _checked(self, key: str, slots: Any) -> dict[str, Array]:
+    def _checked(self, key: Any, slots: Any) -> dict[str, Array]:
+        if not isinstance(key, str):
+            raise TypeError(
+                f"`state['slots']` must have names as its keys, got {_array.describe(key)}"
+            )
         where = f"state['slots'][{key!r}]"
         if not isinstance(slots, Mapping) or set(slots) != set(self._names):
             names = ", ".join(self._names) or "none"
-            found = ", ".join(map(str, slots)) if isinstance(slots, Mapping) else type(slots)
+            is_dict = isinstance(slots, Mapping)
+            found = ", ".join(map(str, slots)) if is_dict else _array.describe(slots)
             raise ValueError(f"`{where}` must have the slots {names}, got {found}")
         checked = {
             name: np.array(_array.as_array(slots[name], f"{where}[{name!r}]"))
