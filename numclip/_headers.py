@@ -56,6 +56,14 @@ def recognize(dtype: np.dtype[Any]) -> None:
 
 # The same for the views that `_array.flat` makes, of halves as integers.
 KIND_OF_VIEW = {seen.dtype: seen.kind for seen in SEEN.values()}
+
+
+@cache
+def kind_of(dtype: np.dtype[Any]) -> int:
+    """Return how kernels see a floating dtype."""
+    return SEEN[dtype.name].kind
+
+
 VIEWS = _descriptors([(dtype, kind, 1) for dtype, kind in KIND_OF_VIEW.items()])
 
 

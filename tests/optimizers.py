@@ -101,12 +101,12 @@ def rmsprop(kind: Any, time: int, x: Array, g: Array, s: Array, p: Array) -> tup
 
 
 def centered_rmsprop(
-    kind: Any, time: int, x: Array, g: Array, s: Array, p: Array, m: Array
+    kind: Any, time: int, x: Array, g: Array, s: Array, m: Array, p: Array
 ) -> tuple[Array, ...]:
     s = s + (g * g - s) * (kind(1) - kind(0.8))
     m = m + (g - m) * (kind(1) - kind(0.8))
     p = p * kind(0.5) + g * kind(RATE) / np.sqrt(s - m * m + kind(1e-2))
-    return x - p, s, p, m
+    return x - p, s, m, p
 
 
 def shrunk(value: Array, threshold: Any) -> Array:
@@ -199,7 +199,7 @@ OPTIMIZERS: dict[str, Row] = {
     "centered rmsprop": Row(
         partial(nc.train.RMSPropOptimizer, **RMSPROP, epsilon=1e-2, centered=True),
         centered_rmsprop,
-        {"rms": 1.0, "momentum": 0.0, "mg": 0.0},
+        {"rms": 1.0, "mg": 0.0, "momentum": 0.0},
     ),
     "ftrl": Row(
         partial(nc.train.FtrlOptimizer, **FTRL),

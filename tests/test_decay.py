@@ -370,6 +370,16 @@ def test_decay_steps_of_0_decay_at_once(function: Callable[..., Any], staircase:
     assert rates[:2] == pytest.approx(nearly, abs=1e-300)
 
 
+@pytest.mark.parametrize("function", FUNCTIONS[1:3], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("staircase", [False, True])
+@pytest.mark.parametrize("speed", [0.0, -0.0, 0])
+def test_a_speed_of_0_keeps_the_rate_where_decay_steps_are_0_too(
+    function: Callable[..., Any], staircase: bool, speed: float
+) -> None:
+    assert [function(0.1, s, 0, speed, staircase) for s in (0, 1, 10**6, math.inf)] == [0.1] * 4
+    assert math.isnan(function(0.1, math.nan, 0, speed, staircase))
+
+
 def test_a_growing_rate_is_infinite_at_last() -> None:
     assert nc.train.exponential_decay(0.1, 10**6, 1, 2.0) == math.inf
     assert nc.train.exponential_decay(0.1, 1, 0, 2.0) == math.inf

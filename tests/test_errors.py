@@ -915,6 +915,19 @@ PAIRS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
     ),
     "integer gradient": (lambda: (np.arange(3), variable(vector())), TypeError, "[0]", "int64"),
     "string gradient": (lambda: ("abc", variable(vector())), TypeError, "[0]", "<U3"),
+    "ragged gradient": (lambda: (RAGGED, variable(vector())), TypeError, "[0]", str(RAGGED)),
+    "strings as a gradient": (
+        lambda: (["1", "2", "3"], variable(vector())),
+        TypeError,
+        "[0]",
+        "['1', '2', '3']",
+    ),
+    "float64 number for float32": (
+        lambda: (np.float64(0.5), variable(np.float32(1.0))),
+        TypeError,
+        "[0]",
+        "float64",
+    ),
     "scipy gradient": (lambda: (sparse(), variable(matrix())), TypeError, "[0]", "csr_array"),
     "wrong shape": (lambda: (np.ones(4), variable(vector())), ValueError, "[0]", "(4,)"),
     "row for column": (
@@ -1254,6 +1267,21 @@ STEPS: Table = {
         "`variables`",
         "layer/weights",
     ),
+    "dict, variables of arrays": case(
+        lambda: apply({"a": vector()}, variables=[variable(vector()), vector()]),
+        TypeError,
+        "`variables[1]`",
+        "ndarray",
+    ),
+    "dict, variables a number": case(
+        lambda: apply({"a": vector()}, variables=5), TypeError, "`variables`", "5"
+    ),
+    "dict, variables a Variable": case(
+        lambda: apply({"a": vector()}, variables=variable(vector())),
+        TypeError,
+        "`variables`",
+        "Variable of dtype float64",
+    ),
     "variables, but no dict": case(
         lambda: apply([(vector(), variable(vector()))], variables=[]),
         TypeError,
@@ -1403,6 +1431,7 @@ PIECEWISE: Table = {
     "NaN among boundaries": piecewise(
         [1, np.nan], [0.1, 0.2, 0.3], ValueError, BOUNDARIES, "[1.0, nan]"
     ),
+    "NaN the only boundary": piecewise([np.nan], [0.1, 0.2], ValueError, BOUNDARIES, "[nan]"),
     "boundaries a number": piecewise(1, [0.1, 0.2], ValueError, BOUNDARIES, "1"),
     "values a number": piecewise([], 0.1, ValueError, VALUES, "0.1"),
     "boundaries a table": piecewise([[1]], [0.1, 0.2], ValueError, BOUNDARIES, "[[1]]"),

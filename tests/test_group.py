@@ -152,6 +152,32 @@ def test_gradients_that_are_not_finite(nonfinite: str, together: bool) -> None:
     assert grouped.variables() == []
 
 
+def test_a_function_is_asked_only_about_names_of_variables() -> None:
+    found = variables()
+    names: list[str] = []
+
+    def is_kernel(name: str) -> bool:
+        names.append(name)
+        return name.split("/")[1] == "kernel"
+
+    grouped = Grouped([(is_kernel, Descent(0.1)), ("backbone/bias", Adam())])
+    assert names == []
+    grouped.apply_gradients(zip(gradients(), found, strict=True))
+    assert names == list(NAMES)
+
+
+def test_a_variable_stays_in_its_group_until_others_come() -> None:
+    first, second = Descent(0.1), Adam(0.1)
+    x, y = nc.Variable([0.0], name="a/x"), nc.Variable([0.0], name="b/y")
+    grouped = Grouped([("a", first), ("b", second)])
+    for name, slots in (("a/x", None), ("b/x", None)):
+        x.name = name
+        grouped.apply_gradients([(np.ones(1), x)])
+        assert second.get_slot(x, "m") is slots
+    grouped.apply_gradients([(np.ones(1), x), (np.ones(1), y)])
+    assert second.get_slot(x, "m") is not None
+
+
 def test_a_state_goes_on_to_the_bit() -> None:
     def make() -> nc.train.GroupedOptimizer:
         return Grouped([("backbone", Descent(0.1)), (["neck", "head"], Adam(0.1))])
@@ -174,7 +200,8 @@ def test_a_state_that_does_not_fit_one_group_changes_none() -> None:
     state = grouped.state_dict()
     state["GroupedOptimizer"]["0"]["AdamOptimizer"]["slots"]["backbone/kernel"]["m"][:] = 0.0
     state["GroupedOptimizer"]["1"] = {"MomentumOptimizer": {"slots": {}}}
-    for bad in (state, {}, {"GroupedOptimizer": {"0": {}}}, None):
+    of_mixed_keys = {"GroupedOptimizer": {"0": {}, 1: {}}}
+    for bad in (state, {}, {"GroupedOptimizer": {"0": {}}}, of_mixed_keys, None):
         with pytest.raises(ValueError, match="`state` must be that of"):
             grouped.load_state_dict(bad)  # type: ignore[arg-type]
     after = grouped.state_dict()

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import autograd.numpy as anp
@@ -22,6 +23,7 @@ from optimizers import (
 )
 
 import numclip as nc
+from numclip.train import _host
 
 Optimizer = nc.train.Optimizer
 Slices = nc.IndexedSlices
@@ -601,3 +603,108 @@ def test_a_norm_that_is_not_finite_has_no_scale(norm: float) -> None:
     result = nc.train.StepResult(np.float64(norm), 1.0, True)
     assert np.isnan(result.scale)
     assert repr(result) == f"StepResult(global_norm={norm}, scale=nan, skipped=True)"
+
+
+@pytest.mark.parametrize("power", [-0.5, -0.75])
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_ftrl_takes_a_number_without_any_gradient_yet_for_zero(
+    power: float, is_sparse: bool
+) -> None:
+    """TensorFlow asks whether the linear term is beyond its penalty before it divides by 0."""
+    variable = nc.Variable(np.array([[5.0], [2.0]]))
+    optimizer = nc.train.FtrlOptimizer(0.5, power, initial_accumulator_value=0.0)
+    for number in (0.0, 2.0):
+        dense = np.array([[0.0], [number]])
+        gradient = nc.IndexedSlices(dense, [0, 1]) if is_sparse else dense
+        optimizer.apply_gradients([(gradient, variable)])
+    raised = 4.0**-power
+    expected = -(2.0 - raised / 0.5 * 0.0) / (raised / 0.5)
+    np.testing.assert_allclose(variable.value, [[0.0], [expected]], rtol=1e-15)
+
+
+INITIAL = {
+    "adagrad": ("accumulator", "initial_accumulator_value"),
+    "proximal adagrad": ("accumulator", "initial_accumulator_value"),
+    "adagrad da": (
+        "gradient_squared_accumulator",
+        "initial_gradient_squared_accumulator_value",
+    ),
+}
+
+
+@pytest.mark.parametrize("label", INITIAL)
+def test_what_sums_begin_with_has_to_be_positive_in_the_variables_dtype(label: str) -> None:
+    slot, argument = INITIAL[label]
+    kinds = {
+        "adagrad": partial(nc.train.AdagradOptimizer, 0.1),
+        "proximal adagrad": partial(nc.train.ProximalAdagradOptimizer, 0.1),
+        "adagrad da": partial(nc.train.AdagradDAOptimizer, 0.1, nc.Variable(0)),
+    }
+    optimizer = kinds[label](**{argument: 1e-8})
+    single = nc.Variable(np.ones(2, np.float32))
+    half = nc.Variable(np.ones(2, np.float16), name="half")
+    pairs = [(np.ones(2, np.float32), single), (np.zeros(2, np.float16), half)]
+    message = f"slot '{slot}' must begin above 0, and 1e-08 is 0 in float16.*half"
+    with pytest.raises(ValueError, match=message):
+        optimizer.apply_gradients(pairs)
+    assert same(single, np.ones(2, np.float32))
+    assert same(half, np.ones(2, np.float16))
+    assert optimizer.variables() == []
+    optimizer.apply_gradients(pairs[:1])
+    assert optimizer.get_slot(single, slot) is not None
+
+
+def test_centered_rmsprop_names_its_slots_in_tensorflows_order() -> None:
+    optimizer, variable = OPTIMIZERS["centered rmsprop"].make(), nc.Variable([1.0], name="x")
+    optimizer.apply_gradients([(np.ones(1), variable)])
+    names = {slot: optimizer.get_slot(variable, slot).name for slot in ("rms", "mg", "momentum")}
+    assert names == {"rms": "x/RMSProp", "mg": "x/RMSProp_1", "momentum": "x/RMSProp_2"}
+
+
+SPOILED = {  # by an infinite gradient: the slots that become infinite, and those that become NaN
+    "adam": ("mv", ""),
+    "adadelta": (["accum"], ["accum_update"]),
+    "rmsprop": (["rms"], ["momentum"]),
+    "centered rmsprop": (["rms", "mg"], ["momentum"]),
+}
+
+
+@pytest.mark.parametrize("label", SPOILED)
+def test_an_infinite_gradient_leaves_infinite_means(label: str) -> None:
+    optimizer, variable = OPTIMIZERS[label].make(), nc.Variable([1.0, 1.0])
+    optimizer.apply_gradients([(np.array([np.inf, 1.0]), variable)])
+    infinite, spoiled = SPOILED[label]
+    assert np.isnan(variable.value).tolist() == [True, False]
+    for slot in infinite:
+        assert np.isinf(optimizer.get_slot(variable, slot).value).tolist() == [True, False]
+    for slot in spoiled:
+        assert np.isnan(optimizer.get_slot(variable, slot).value).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("make", [nc.train.GradientDescentOptimizer, nc.train.AdagradOptimizer])
+def test_variables_are_looked_at_once_even_if_one_is_of_another_order_of_bytes(
+    make: Callable[[float], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+    plan_for = _host.plan_for
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return plan_for(*arguments)
+
+    monkeypatch.setattr(_host, "plan_for", counted)
+    variables = [nc.Variable(normal(3)), nc.Variable(normal(3).astype(">f8"))]
+    alone = [nc.Variable(each.value.astype(float)) for each in variables]
+    optimizer, expected = make(0.1), [make(0.1), make(0.1)]
+    for step in range(5):
+        gradient = normal(3, seed=step)
+        if step == 2:
+            calls.clear()
+        optimizer.apply_gradients([(gradient, each) for each in variables])
+        if step >= 2:
+            assert calls == []
+    for step in range(5):
+        for one, variable in zip(expected, alone, strict=True):
+            one.apply_gradients([(normal(3, seed=step), variable)])
+    assert same(variables[0], alone[0])
+    assert np.array_equal(variables[1].value, alone[1].value)

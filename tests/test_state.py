@@ -278,6 +278,21 @@ BAD_STATES: dict[str, tuple[Callable[[State], Any], type[Exception], tuple[str, 
         ValueError,
         ("['slots']['w']", "list"),
     ),
+    "slots of the variable a number": (
+        lambda state: changed(state, ADAM, "slots", "w", to=5),
+        ValueError,
+        ("['slots']['w']", "int 5"),
+    ),
+    "a variable's name a number": (
+        lambda state: changed(state, ADAM, "slots", 5, to={"m": np.ones(3), "v": np.ones(3)}),
+        TypeError,
+        ("`state['slots']`", "int 5"),
+    ),
+    "with something else, of another kind": (
+        lambda state: changed(state, ADAM, 5, to=np.ones(1)),
+        ValueError,
+        ("`state['AdamOptimizer']`", "slots", "5"),
+    ),
     "a slot missing": (
         lambda state: changed(state, *M, to=None),
         ValueError,
@@ -406,3 +421,14 @@ def test_centered_means_are_not_taken_for_those_without() -> None:
     given.apply_gradients([(np.ones(1), nc.Variable([1.0], name="w"))])
     with pytest.raises(ValueError, match=r"\['slots'\]\['w'\].* rms, momentum, got .*mg"):
         optimizer.load_state_dict(given.state_dict())
+
+
+def test_a_power_that_is_nan_is_not_taken_for_none() -> None:
+    beta1, variable = [np.nan], nc.Variable([1.0], name="w")
+    optimizer = nc.train.AdamOptimizer(0.1, lambda: beta1[0], 0.5)
+    optimizer.apply_gradients([(np.ones(1), variable)])
+    state = optimizer.state_dict()
+    assert np.isnan(state[ADAM]["beta_powers_float64"]).tolist() == [True, False]
+    resumed = nc.train.AdamOptimizer(0.1, 0.5, 0.5)
+    resumed.load_state_dict(state)
+    assert_same(resumed.state_dict(), state)

@@ -23,16 +23,31 @@ from numclip._kernels.table import (
 )
 
 
-@locked_kernel
-def fill_updates(table, gradients, variables, slots, layout, descriptors):
-    """Fill a wide table as `fill_table`; `slots` has their addresses, 0 for those not made yet.
+@rule
+def _fill_slots(table, slots, sizes):
+    """Store the slots' addresses; tell whether each variable has the size and kind of its slots."""
+    are_as_planned = True
+    table[:, FIRST_SLOT : ROWS + 1] = 0
+    for row in range(table.shape[0]):
+        for slot in range(slots.shape[1]):
+            table[row, FIRST_SLOT + slot] = slots[row, slot]
+            are_as_planned &= (
+                table[row, SIZE] == sizes[row, 0] and table[row, KIND] == sizes[row, 1]
+            )
+    return are_as_planned
 
+
+@locked_kernel
+def fill_updates(table, gradients, variables, slots, sizes, layout, descriptors):
+    """Fill a wide table as `fill_table`.
+
+    `slots` has their addresses, 0 for those not made yet, and `sizes` their sizes and kinds.
     Returns besides whether all arrays own their data.
     """
     chunks, numbers, own_their_data = fill(table, gradients, variables, layout, descriptors)
-    table[:, FIRST_SLOT : ROWS + 1] = 0
-    table[:, FIRST_SLOT : FIRST_SLOT + slots.shape[1]] = slots
-    if chunks < 0 or not are_disjoint(table, slots.shape[1], own_their_data):
+    if chunks < 0 or not _fill_slots(table, slots, sizes):
+        return -1, 0, False
+    if not are_disjoint(table, slots.shape[1], own_their_data):
         return -1, 0, False
     return chunks, numbers, own_their_data
 

@@ -55,13 +55,15 @@ class AdadeltaOptimizer(Optimizer):
     name : str
         The optimizer's name.
     **clipping
-        ``clipvalue``, ``clipnorm``, ``global_clipnorm`` and ``nonfinite``, as of `Optimizer`.
+        ``clipvalue``, ``clipnorm``, ``global_clipnorm``, ``nonfinite`` and ``history``, as of
+        `Optimizer`.
 
     Notes
     -----
     Slots are "accum" and "accum_update", zeros at first. Of IndexedSlices, duplicates summed, only
     the rows that occur are updated; the means of others do not decay. A gradient that is NaN or
-    infinite makes its own elements NaN, in the slots too.
+    infinite makes its own elements NaN, in "accum_update" too; those of "accum" are NaN or infinite
+    as it is.
 
     References
     ----------

@@ -79,7 +79,8 @@ class AdamOptimizer(Optimizer):
     name : str
         The optimizer's name.
     **clipping
-        ``clipvalue``, ``clipnorm``, ``global_clipnorm`` and ``nonfinite``, as of `Optimizer`.
+        ``clipvalue``, ``clipnorm``, ``global_clipnorm``, ``nonfinite`` and ``history``, as of
+        `Optimizer`.
 
     Notes
     -----
@@ -87,7 +88,7 @@ class AdamOptimizer(Optimizer):
     their dense gradient would: the means of all rows decay, and all rows move. Callables are
     called at each step. Powers of the betas are kept in float32 for variables that are computed in
     float32 and in float64 for float64. A gradient that is NaN or infinite makes its own elements
-    so, in the slots too.
+    NaN, and the slots' as it is.
 
     References
     ----------

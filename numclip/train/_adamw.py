@@ -72,7 +72,8 @@ class AdamWOptimizer(AdamOptimizer):
     name : str
         The optimizer's name.
     **clipping
-        ``clipvalue``, ``clipnorm``, ``global_clipnorm`` and ``nonfinite``, as of `Optimizer`.
+        ``clipvalue``, ``clipnorm``, ``global_clipnorm``, ``nonfinite`` and ``history``, as of
+        `Optimizer`.
         The decay is not clipped.
 
     Notes

@@ -37,7 +37,7 @@ class BetaPowers:
             self._powers[kind] = power1 * kind(beta1), power2 * kind(beta2)
 
     def state(self) -> dict[str, Any]:
-        """Return the two powers in each type, NaN before the first step."""
+        """Return the two powers in each type, both NaN before the first step."""
         unknown = (np.nan, np.nan)
         return {
             f"beta_powers_{kind.__name__}": np.array(self._powers.get(kind, unknown), kind)
@@ -48,5 +48,5 @@ class BetaPowers:
         self._powers = {}
         for kind in _KINDS:
             power1, power2 = np.asarray(state[f"beta_powers_{kind.__name__}"])
-            if not np.isnan(power1):
+            if not (np.isnan(power1) and np.isnan(power2)):
                 self._powers[kind] = power1, power2

@@ -70,9 +70,6 @@ class Clipping:
             )
         self._nonfinite = nonfinite
         self._keeps_norms = keeps_norms
-        for name, value in self._options.items():
-            if not callable(value):
-                _read_limit(name, value)
         self._constant = None if any(map(callable, self._options.values())) else self._read()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from itertools import pairwise
 from typing import Any
@@ -134,7 +135,7 @@ def natural_exp_decay(
         steps = _array.as_limit(decay_steps, "decay_steps")
         speed = _array.as_scalar(decay_rate, "decay_rate")
     return scheduled(
-        lambda rate, step: rate * np.exp(-speed * _periods(step, steps, staircase)),
+        lambda rate, step: rate * np.exp(-_slowed(speed, _periods(step, steps, staircase))),
         learning_rate,
         global_step,
         name,
@@ -194,7 +195,7 @@ def inverse_time_decay(
         steps = _array.as_limit(decay_steps, "decay_steps")
         speed = _array.as_scalar(decay_rate, "decay_rate")
     return scheduled(
-        lambda rate, step: rate / (1 + speed * _periods(step, steps, staircase)),
+        lambda rate, step: rate / (1 + _slowed(speed, _periods(step, steps, staircase))),
         learning_rate,
         global_step,
         name,
@@ -326,7 +327,7 @@ def piecewise_constant(
                 "`values` must be one more than `boundaries`,"
                 f" got {len(rates)} values and {len(ends)} boundaries"
             )
-        if not all(end <= following for end, following in pairwise(ends)):
+        if not all(end <= following for end, following in pairwise([-math.inf, *ends])):
             raise ValueError(f"`boundaries` must be in increasing order, got {ends}")
     return at_step(lambda step: rates[bisect_left(ends, step)], x, name, "x")
 
@@ -335,3 +336,8 @@ def _periods(step: np.float64, decay_steps: float, staircase: bool) -> Any:
     # 0 / 0 is 0 here: the limit of ever fewer steps.
     periods = step / decay_steps if step else step
     return np.floor(periods) if staircase else periods
+
+
+def _slowed(speed: float, periods: Any) -> Any:
+    # 0 times infinity is 0 here: what does not decay keeps the full rate.
+    return 0.0 if speed == 0 and np.isinf(periods) else speed * periods

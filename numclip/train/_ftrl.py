@@ -46,7 +46,9 @@ def _follow(
     shrinking = gradient + two * kind(hyperparameters.l2_shrinkage) * number
     linear += shrinking - (new_raised - raised) / rate * number
     curvature = new_raised / rate + two * kind(hyperparameters.l2)
-    return -shrunk(linear, kind(hyperparameters.l1)) / curvature, linear
+    # 0 / 0 is 0, as in TensorFlow: without any gradient yet there may be no curvature.
+    rest = -shrunk(linear, kind(hyperparameters.l1))
+    return rest / (curvature if rest != 0 else kind(1)), linear
 
 
 @rule_of(_Ftrl, slots=2)
@@ -105,7 +107,8 @@ class FtrlOptimizer(Optimizer):
     beta : float, optional
         The paper's :math:`\beta`, zero or more.
     **clipping
-        ``clipvalue``, ``clipnorm``, ``global_clipnorm`` and ``nonfinite``, as of `Optimizer`.
+        ``clipvalue``, ``clipnorm``, ``global_clipnorm``, ``nonfinite`` and ``history``, as of
+        `Optimizer`.
 
     Raises
     ------

@@ -35,7 +35,8 @@ class GradientDescentOptimizer(Optimizer):
     name : str
         The optimizer's name.
     **clipping
-        ``clipvalue``, ``clipnorm``, ``global_clipnorm`` and ``nonfinite``, as of `Optimizer`.
+        ``clipvalue``, ``clipnorm``, ``global_clipnorm``, ``nonfinite`` and ``history``, as of
+        `Optimizer`.
 
     Notes
     -----

@@ -212,8 +212,8 @@ class GradientHistory:
     def ratios(self) -> Array:
         """The norm of each variable's update divided by the variable's own before the step.
 
-        float64, of shape (steps, variables); NaN where it was not taken. Infinite for a variable
-        that was zero.
+        float64, of shape (steps, variables); NaN where it was not taken. For a variable that was
+        zero, infinite, and NaN if its update is zero too.
         """
         return self._matrix(
             lambda record: [] if record.change is None else [_ratios(record.change)]

@@ -14,7 +14,7 @@ from numclip._variable import Variable
 from numclip.train._checks import check_step
 from numclip.train._clipping import Clipping, Limits
 from numclip.train._gradient_history import GradientHistory, check_history
-from numclip.train._host import PlainUpdates, Plan
+from numclip.train._host import CheckedUpdates, PlainUpdates, Plan
 from numclip.train._hyperparameter import Hyperparameter
 from numclip.train._minimizer import Minimizer
 from numclip.train._optimizer import Optimizer
@@ -65,7 +65,8 @@ class GroupedOptimizer(Minimizer):
     Everything is checked for all groups before the first number of any is written. The state is
     that of the groups, in order. A step's result tells the norm of all gradients if they are
     limited together, and says that it was skipped if any group did; the global step counts only
-    steps that no group skipped.
+    steps that no group skipped. Names are read whenever a step has other variables than the one
+    before: a variable that is renamed between two steps of the same variables stays in its group.
 
     References
     ----------
@@ -234,8 +235,9 @@ class GroupedOptimizer(Minimizer):
         if limits.clips:
             for each, rows in zip(prepared, members, strict=True):
                 each.places[0].share(places[0], rows)
-        if isinstance(places[0], PlainUpdates):
-            self._plan = places[0].plan
+        first = places[0]
+        if isinstance(first, (PlainUpdates, CheckedUpdates)) and first.plan is not None:
+            self._plan = first.plan
         return Prepared(given, places, limits, {}), result
 
     def _groups_of(self, variables: tuple[Variable, ...]) -> list[int]:
@@ -353,7 +355,7 @@ class GroupedOptimizer(Minimizer):
         own = type(self).__name__
         expected = [str(i) for i in range(len(self._groups))]
         groups = state.get(own) if isinstance(state, Mapping) else None
-        if not isinstance(groups, Mapping) or sorted(groups) != sorted(expected):
+        if not isinstance(groups, Mapping) or set(groups) != set(expected):
             raise ValueError(
                 f"`state` must be that of {own} with groups {expected}, got"
                 f" {list(groups) if isinstance(groups, Mapping) else _array.describe(state)}"
@@ -385,8 +387,8 @@ def _as_group(group: Any, position: int) -> tuple[Any, Optimizer]:
         raise TypeError(
             f"`groups[{position}][1]` must be an optimizer, got {_array.describe(optimizer)}"
         )
-    # Refuses what is no filter.
-    filter_variables({"": None}, include, strict=False)
+    # Refuses what is no filter, and asks none of its functions.
+    filter_variables([], include, strict=False)
     return include, optimizer
 
 

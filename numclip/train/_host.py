@@ -26,10 +26,16 @@ class Plan(NamedTuple):
 
     variables: tuple[Variable, ...]
     slots: Array
+    # Of the slots of each variable, or of those that it will get: how many numbers, of what kind.
+    sizes: Array
     bounds: Array | None
     has_all_slots: bool
     # Those that may be written at once, by gradients of any layout; none if some lie elsewhere.
     arrays: Sequence[Array]
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """Become None in copies, and in other processes: the addresses are not of their slots."""
+        return type(None), ()
 
 
 def plan_for(variables: tuple[Any, ...], slots_of: SlotsOf, count: int) -> Plan | None:
@@ -51,7 +57,8 @@ def plan_for(variables: tuple[Any, ...], slots_of: SlotsOf, count: int) -> Plan 
     arrays = [variable.array for variable in variables]
     if not all(map(_array.is_flat, arrays)) or not _are_apart(variables):
         arrays = []
-    return Plan(variables, slots, _bounds_of(variables), bool(slots.all()), arrays)
+    sizes = _sizes_of(variables, slots_of)
+    return Plan(variables, slots, sizes, _bounds_of(variables), bool(slots.all()), arrays)
 
 
 def _addresses_of(variables: Sequence[Variable], slots_of: SlotsOf, count: int) -> Array:
@@ -61,6 +68,11 @@ def _addresses_of(variables: Sequence[Variable], slots_of: SlotsOf, count: int) 
         if slots is not None:
             row[:] = [slot.array.ctypes.data for slot in slots]
     return addresses
+
+
+def _sizes_of(variables: Sequence[Variable], slots_of: SlotsOf) -> Array:
+    held = [(slots_of(variable) or [variable])[0].array for variable in variables]
+    return np.array([(array.size, _headers.kind_of(array.dtype)) for array in held], np.int64)
 
 
 def _bounds_of(variables: Sequence[Variable]) -> Array | None:
@@ -119,10 +131,8 @@ def plain_updates(gradients: tuple[Any, ...], plan: Plan) -> PlainUpdates | None
         return None
     arrays = tuple([variable.array for variable in plan.variables])
     entries = np.empty((len(arrays), kernels.WIDE_COLUMNS), np.int64)
-    addresses = (id(gradients), id(arrays))
-    chunks, size, own_their_data = fill_updates(
-        entries, *addresses, plan.slots, _headers.LAYOUT, _headers.TENSORS
-    )
+    known = (plan.slots, plan.sizes, _headers.LAYOUT, _headers.TENSORS)
+    chunks, size, own_their_data = fill_updates(entries, id(gradients), id(arrays), *known)
     if chunks < 0:
         return None
     return PlainUpdates(plan, Table(entries, chunks, size, (gradients, arrays)), own_their_data)
@@ -133,8 +143,9 @@ def planned_updates(updates: Sequence[Update], plan: Plan) -> PlainUpdates | Non
     if len(plan.arrays) != len(updates):
         return None
     table = _table_of(updates)
-    for row, array, update in zip(table.entries, plan.arrays, updates, strict=True):
-        if update.variable.array is not array:
+    rows = zip(table.entries, plan.arrays, plan.sizes[:, 0].tolist(), updates, strict=True)
+    for row, array, size, update in rows:
+        if update.variable.array is not array or array.size != size:
             return None
         row[kernels.TARGET] = array.ctypes.data
     _set_slots(table, plan.slots)
@@ -144,7 +155,10 @@ def planned_updates(updates: Sequence[Update], plan: Plan) -> PlainUpdates | Non
 class CheckedUpdates:
     """Gradients and variables of any layout, dense or by rows, which were checked one by one."""
 
-    def __init__(self, updates: Sequence[Update], has_duplicates: bool) -> None:
+    def __init__(
+        self, updates: Sequence[Update], has_duplicates: bool, plan: Plan | None = None
+    ) -> None:
+        self.plan = plan
         self.variables = [update.variable for update in updates]
         self._updates = updates
         self._has_duplicates = has_duplicates

@@ -60,7 +60,8 @@ class MomentumOptimizer(Optimizer):
     use_nesterov : bool
         Whether to step as if the gradient had been taken one step ahead.
     **clipping
-        ``clipvalue``, ``clipnorm``, ``global_clipnorm`` and ``nonfinite``, as of `Optimizer`.
+        ``clipvalue``, ``clipnorm``, ``global_clipnorm``, ``nonfinite`` and ``history``, as of
+        `Optimizer`.
 
     Notes
     -----

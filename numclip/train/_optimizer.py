@@ -88,7 +88,6 @@ class Optimizer(Minimizer):
         keeps_norms = history is not None
         self._clipping = Clipping(clipvalue, clipnorm, global_clipnorm, nonfinite, keeps_norms)
         self._slots = Slots(self._slot_names, self._initial_slot, name)
-        self._plan: _host.Plan | None = None
 
     @abstractmethod
     def _rule(self, kind: type[np.floating[Any]], now: Mapping[str, float]) -> Any:
@@ -150,8 +149,9 @@ class Optimizer(Minimizer):
             If a gradient is not of its variable's dtype, or something is no array or Variable.
         ValueError
             If there is no gradient of a trainable variable, one is not of its variable's shape, a
-            variable with a function as its constraint shares memory with another, or a name is
-            unknown.
+            variable with a function as its constraint shares memory with another, a name is
+            unknown, a variable's array is of another size than when its slots were made, or what a
+            slot begins with is above 0 and rounds to 0 in the variable's dtype.
         IndexError
             If a row is out of range.
         FloatingPointError
@@ -206,8 +206,8 @@ class Optimizer(Minimizer):
 
     def _updates(self, given: Given, limits: Limits) -> Sequence[Updates]:
         sums_duplicates = self._sums_duplicates or limits.clips
-        plan, takes_all_rows = self._plan, self._takes_all_rows
-        return updates_of(given, limits, self._slots, plan, sums_duplicates, takes_all_rows)
+        slots, takes_all_rows = self._slots, self._takes_all_rows
+        return updates_of(given, limits, slots, slots.plan, sums_duplicates, takes_all_rows)
 
     def _clip(self, prepared: Prepared) -> StepResult:
         """Find what the gradients are multiplied by, and whether the step is to be made."""
@@ -248,8 +248,8 @@ class Optimizer(Minimizer):
             updates.apply(step)
         self._slots.keep(made)
         first = prepared.places[0]
-        if isinstance(first, _host.PlainUpdates):
-            self._plan = first.plan
+        if isinstance(first, (_host.PlainUpdates, _host.CheckedUpdates)) and first.plan is not None:
+            self._slots.plan = first.plan
         self._end_step(prepared.now)
 
     def _made_slots(self, variable: Variable) -> Sequence[Variable]:
@@ -385,7 +385,7 @@ class Optimizer(Minimizer):
         shared = self._shared_state()
         expected = {"slots", *shared}
         if not isinstance(content, Mapping) or set(content) != expected:
-            found = sorted(content) if isinstance(content, Mapping) else _array.describe(content)
+            found = list(content) if isinstance(content, Mapping) else _array.describe(content)
             raise ValueError(f"`state[{own!r}]` must have {sorted(expected)}, got {found}")
         slots = self._slots.check(content["slots"])
         for key, like in shared.items():
@@ -394,7 +394,6 @@ class Optimizer(Minimizer):
         def load() -> None:
             self._slots.load(slots)
             self._load_shared_state({key: content[key] for key in shared})
-            self._plan = None
 
         return load
 

@@ -53,7 +53,8 @@ class ProximalAdagradOptimizer(Optimizer):
     name : str
         The optimizer's name.
     **clipping
-        ``clipvalue``, ``clipnorm``, ``global_clipnorm`` and ``nonfinite``, as of `Optimizer`.
+        ``clipvalue``, ``clipnorm``, ``global_clipnorm``, ``nonfinite`` and ``history``, as of
+        `Optimizer`.
 
     Raises
     ------

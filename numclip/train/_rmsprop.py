@@ -46,12 +46,12 @@ def _rmsprop(hyperparameters: Any, number: Any, gradient: Any, slots: Any) -> An
 
 @rule_of(_CenteredRMSProp, slots=3)
 def _centered_rmsprop(hyperparameters: Any, number: Any, gradient: Any, slots: Any) -> Any:
-    squares, momentum, mean = slots
+    squares, mean, momentum = slots
     one_minus_decay = type(number)(hyperparameters.one_minus_decay)
     squares += (gradient * gradient - squares) * one_minus_decay
     mean += (gradient - mean) * one_minus_decay
     momentum = _next_momentum(hyperparameters, momentum, gradient, squares - mean * mean)
-    return number - momentum, (squares, momentum, mean)
+    return number - momentum, (squares, mean, momentum)
 
 
 class RMSPropOptimizer(Optimizer):
@@ -83,13 +83,15 @@ class RMSPropOptimizer(Optimizer):
     centered : bool
         Whether to divide by the estimated deviation and not by the root mean square.
     **clipping
-        ``clipvalue``, ``clipnorm``, ``global_clipnorm`` and ``nonfinite``, as of `Optimizer`.
+        ``clipvalue``, ``clipnorm``, ``global_clipnorm``, ``nonfinite`` and ``history``, as of
+        `Optimizer`.
 
     Notes
     -----
     Slots are "rms", ones at first, "momentum", zeros, and if centered "mg", zeros. Of
     IndexedSlices, duplicates summed, only the rows that occur are updated; the means of others do
-    not decay. A gradient that is NaN or infinite makes its own elements NaN, in the slots too.
+    not decay. A gradient that is NaN or infinite makes its own elements NaN, in "momentum" too;
+    those of "rms" and "mg" are NaN or infinite as it is.
 
     References
     ----------
@@ -117,7 +119,7 @@ class RMSPropOptimizer(Optimizer):
         name: str = "RMSProp",
         **clipping: Unpack[ClippingOptions],
     ) -> None:
-        self._slot_names = ("rms", "momentum", "mg") if centered else ("rms", "momentum")
+        self._slot_names = ("rms", "mg", "momentum") if centered else ("rms", "momentum")
         hyperparameters = {
             "learning_rate": learning_rate,
             "decay": decay,

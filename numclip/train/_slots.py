@@ -11,6 +11,7 @@ from numclip import _array, _cuda_memory
 from numclip._array import Array
 from numclip._cuda_libraries import cuda_array
 from numclip._variable import Variable, key_for
+from numclip.train._host import Plan
 
 
 class Slots:
@@ -29,6 +30,8 @@ class Slots:
         self._slots: dict[Variable, dict[str, Variable]] = {}
         self._keys: dict[str, Variable] = {}
         self._loaded: dict[str, dict[str, Array]] = {}
+        # That of the last step; it has addresses of slots, and goes when any of them do.
+        self.plan: Plan | None = None
 
     @property
     def count(self) -> int:
@@ -46,15 +49,25 @@ class Slots:
         return [slot for slots in self._slots.values() for slot in slots.values()]
 
     def make(self, variables: Iterable[Variable]) -> list[str]:
-        """Make the slots that are not there yet; return the keys of their variables."""
+        """Make the slots that are not there yet; return the keys of their variables.
+
+        Those that are there have to be of the size that their variable has now.
+        """
         made: list[str] = []
         try:
             for variable in variables:
-                if variable not in self._slots:
+                held = self._slots.get(variable)
+                if held is None:
+                    self.plan = None
                     key = key_for(variable, self._keys)
                     self._slots[variable] = self._new(variable, key)
                     self._keys[key] = variable
                     made.append(key)
+                elif any([slot.size != variable.size for slot in held.values()]):
+                    raise ValueError(
+                        f"{variable!r} must have the size that it had when its slots were made,"
+                        f" got slots {list(held.values())}"
+                    )
         except BaseException:
             self.remove(made)
             raise
@@ -62,6 +75,7 @@ class Slots:
 
     def remove(self, keys: Iterable[str]) -> None:
         """Undo what `make` did."""
+        self.plan = None
         for key in keys:
             del self._slots[self._keys.pop(key)]
 
@@ -78,7 +92,13 @@ class Slots:
         for i, name in enumerate(self._names):
             suffix = f"_{i}" if i else ""
             slot_name = f"{variable.name or 'Variable'}/{self._optimizer}{suffix}"
-            array = _full(variable, self._initial(name))
+            initial = self._initial(name)
+            if initial > 0 and not np.asarray(initial, variable.dtype) > 0:
+                raise ValueError(
+                    f"the slot {name!r} must begin above 0, and {initial} is 0 in {variable.dtype},"
+                    f" for {variable!r}"
+                )
+            array = _full(variable, initial)
             slots[name] = Variable(array, trainable=False, name=slot_name)
             if loaded is not None:
                 slots[name].assign(loaded[name])
@@ -102,11 +122,16 @@ class Slots:
             raise TypeError(f"`state['slots']` must be a dict, got {_array.describe(state)}")
         return {key: self._checked(key, slots) for key, slots in state.items()}
 
-    def _checked(self, key: str, slots: Any) -> dict[str, Array]:
+    def _checked(self, key: Any, slots: Any) -> dict[str, Array]:
+        if not isinstance(key, str):
+            raise TypeError(
+                f"`state['slots']` must have names as its keys, got {_array.describe(key)}"
+            )
         where = f"state['slots'][{key!r}]"
         if not isinstance(slots, Mapping) or set(slots) != set(self._names):
             names = ", ".join(self._names) or "none"
-            found = ", ".join(map(str, slots)) if isinstance(slots, Mapping) else type(slots)
+            is_dict = isinstance(slots, Mapping)
+            found = ", ".join(map(str, slots)) if is_dict else _array.describe(slots)
             raise ValueError(f"`{where}` must have the slots {names}, got {found}")
         checked = {
             name: np.array(_array.as_array(slots[name], f"{where}[{name!r}]"))
@@ -118,8 +143,14 @@ class Slots:
 
     def load(self, checked: dict[str, dict[str, Array]]) -> None:
         """Replace all slots by checked ones; those of variables not seen yet wait for them."""
-        for key in [key for key in self._keys if key not in checked]:
-            self.remove([key])
+        self.remove(
+            [
+                key
+                for key, variable in self._keys.items()
+                if key not in checked
+                or any(slot.shape != variable.shape for slot in self._slots[variable].values())
+            ]
+        )
         for key, variable in self._keys.items():
             for name, slot in self._slots[variable].items():
                 slot.assign(checked[key][name])

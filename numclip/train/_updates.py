@@ -131,8 +131,17 @@ def _by_name(gradients: Mapping[str, Any], variables: VariablesByName | None) ->
     if isinstance(variables, Mapping):
         named = dict(variables)
     else:
+        if isinstance(variables, Variable) or not isinstance(variables, Iterable):
+            raise TypeError(
+                "`variables` must be Variables, or a dict of name to Variable,"
+                f" got {_array.describe(variables)}"
+            )
         named = {}
-        for variable in variables:
+        for i, variable in enumerate(variables):
+            if not isinstance(variable, Variable):
+                raise TypeError(
+                    f"`variables[{i}]` must be a Variable, got {_array.describe(variable)}"
+                )
             if variable.name in named:
                 raise ValueError(f"`variables` has two of the name {variable.name!r}")
             named[variable.name] = variable
@@ -183,8 +192,21 @@ def check_pairs(given: Given, sums_duplicates: bool) -> list[Update]:
 def check_variable(variable: Variable, argument: str) -> None:
     if not _array.is_floating(variable.dtype):
         raise TypeError(f"`{argument}` must be floating, got {variable!r}")
-    if isinstance(variable.array, np.ndarray) and not variable.array.flags.writeable:
+    mask = variable.update_mask
+    # On a device a mask has one axis.
+    if mask is not None and mask.size != variable.size:
+        raise ValueError(
+            f"`{argument}` must have as many elements as its mask, {mask.size}, got {variable!r}"
+        )
+    if not isinstance(variable.array, np.ndarray):
+        return
+    if not variable.array.flags.writeable:
         raise ValueError(f"`{argument}` must be writable, got a read-only {variable!r}")
+    if not _array.same_dtype(variable.array.dtype, variable.dtype):
+        raise TypeError(
+            f"`{argument}` must have an array of its dtype, got one of {variable.array.dtype}"
+            f" in {variable!r}"
+        )
 
 
 def _check_pair(gradient: Any, variable: Variable, position: int, sums_duplicates: bool) -> Update:
@@ -193,7 +215,10 @@ def _check_pair(gradient: Any, variable: Variable, position: int, sums_duplicate
     on_device = cuda_array(variable.array, f"grads_and_vars[{position}][1]")
     if isinstance(gradient, IndexedSlices):
         return _check_slices(gradient, variable, on_device, position, sums_duplicates)
-    if isinstance(gradient, int | float | list | tuple):
+    if isinstance(gradient, list | tuple):
+        _array.as_real(gradient, argument)
+    # Numbers of NumPy have a dtype, which has to be the variable's as that of an array.
+    if isinstance(gradient, int | float | list | tuple) and not isinstance(gradient, np.generic):
         gradient = np.asarray(gradient, variable.dtype)
     array = _array.as_tensor(gradient, argument)
     _check_place(array, variable, on_device, argument)

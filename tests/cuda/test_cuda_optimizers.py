@@ -345,3 +345,20 @@ def test_a_gradient_that_shows_what_another_group_changes(
         found.append([x.value, y.value])
     for device, host in zip(*found, strict=True):
         assert_same(device, host)
+
+
+def test_a_variable_that_outgrew_its_slots_is_refused() -> None:
+    variable = nc.Variable(on_device(np.ones(4, np.float32)), name="w")
+    optimizer = nc.train.MomentumOptimizer(0.5, 0.9)
+    optimizer.apply_gradients([(on_device(np.ones(4, np.float32)), variable)])
+    variable.array = on_device(np.ones(6, np.float32))
+    with pytest.raises(ValueError, match=r"name='w', shape=\(6,\).*shape=\(4,\)"):
+        optimizer.apply_gradients([(on_device(np.ones(6, np.float32)), variable)])
+    assert_same(variable.value, np.ones(6, np.float32))
+
+
+def test_ftrl_takes_a_number_without_any_gradient_yet_for_zero() -> None:
+    variable = nc.Variable(on_device(np.ones(4, np.float32)))
+    optimizer = nc.train.FtrlOptimizer(0.5, initial_accumulator_value=0.0)
+    optimizer.apply_gradients([(on_device(np.zeros(4, np.float32)), variable)])
+    assert np.array_equal(on_host(variable.value), np.zeros(4, np.float32))
