@@ -164,9 +164,9 @@ class Variable:
     def update_mask(self) -> Any:
         """Which elements optimizers update, a boolean array of the variable's shape; None for all.
 
-        Of a variable on a CUDA device it is there, as bytes.
+        Of a variable on a CUDA device it is there, as bytes and of one dimension.
         """
-        return self._mask
+        return _array.raw(self._mask) if isinstance(self._mask, CudaArray) else self._mask
 
     @property
     def constraint(self) -> Constraint | None:

@@ -23,7 +23,6 @@ from numclip._dtypes import NUMBERS, SEEN
 from numclip._kernels import table as kernels
 from numclip._kernels.update import update_all_rows_cuda, update_cuda, update_rows_cuda
 from numclip._variable import UNBOUNDED, Variable
-from numclip.train import _overlap
 from numclip.train._clipping import Limits
 from numclip.train._gradient_descent import _GradientDescent
 from numclip.train._overlap import SlotsOf, Spans
@@ -249,7 +248,7 @@ class _Buffers:
     def __init__(self, variable: Variable, step: Step, copied: bool = False) -> None:
         self._variable = variable
         self._targets = [_on_device(each) for each in (variable, *step.slots_of(variable))]
-        take = _overlap.copied if copied else _cuda_memory.in_c_order
+        take = _cuda_memory.copied if copied else _cuda_memory.in_c_order
         self.number, *self.slots = [take(target) for target in self._targets]
 
     def constrain(self) -> None:
@@ -257,8 +256,9 @@ class _Buffers:
         kept = self._variable.constraint(self.number.array)
         taken = Variable(self.number.array, name=self._variable.name)
         taken.assign(kept)
-        if self._variable.update_mask is not None:
-            _cuda_memory.copy_masked(self._targets[0], self.number, self._variable.update_mask)
+        mask = self._variable._mask
+        if mask is not None:
+            _cuda_memory.copy_masked(self._targets[0], self.number, mask)
 
     def deliver(self) -> None:
         for buffer, target in zip([self.number, *self.slots], self._targets, strict=True):
@@ -281,7 +281,7 @@ def _coalesced(update: Update) -> Update:
 
 def _without_masked(update: Update) -> Update:
     """Return an update of which what the variable's mask holds still is zero, for a norm."""
-    mask = update.variable.update_mask
+    mask = update.variable._mask
     if mask is None:
         return update
     if update.rows is not None:
@@ -311,8 +311,9 @@ def _table_for(
         row[kernels.FIRST_SLOT : kernels.FIRST_SLOT + len(each.slots)] = [
             slot.address for slot in each.slots
         ]
-        if update.variable.update_mask is not None:
-            row[kernels.MASK] = update.variable.update_mask.address
+        mask = update.variable._mask
+        if mask is not None:
+            row[kernels.MASK] = mask.address
     _set_bounds(entries, [update.variable for update in updates])
     return entries
 

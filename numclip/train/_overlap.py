@@ -139,10 +139,4 @@ def _owns_memory(owner: object) -> bool:
 
 
 def _copy(tensor: Tensor) -> Tensor:
-    return copied(tensor) if isinstance(tensor, CudaArray) else tensor.copy()
-
-
-def copied(array: CudaArray) -> CudaArray:
-    new = _cuda_memory.empty(array.shape, array.dtype, array)
-    _cuda_memory.copy(array, new)
-    return new
+    return _cuda_memory.copied(tensor) if isinstance(tensor, CudaArray) else tensor.copy()

@@ -362,3 +362,9 @@ def test_ftrl_takes_a_number_without_any_gradient_yet_for_zero() -> None:
     optimizer = nc.train.FtrlOptimizer(0.5, initial_accumulator_value=0.0)
     optimizer.apply_gradients([(on_device(np.zeros(4, np.float32)), variable)])
     assert np.array_equal(on_host(variable.value), np.zeros(4, np.float32))
+
+
+def test_the_mask_of_a_variable_is_an_array_of_the_device() -> None:
+    variable = nc.Variable(on_device(np.ones((2, 2))), update_mask=[[True, False], [False, True]])
+    assert type(variable.update_mask) is type(variable.array)
+    assert on_host(variable.update_mask).tolist() == [1, 0, 0, 1]
