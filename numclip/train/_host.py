@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numclip import _array, _headers
-from numclip._array import Array
+from numclip._array import Array, address_of
 from numclip._kernels import table as kernels
 from numclip._kernels.update_table import fill_updates, number_chunks
 from numclip._slices import sum_duplicates
@@ -66,7 +66,7 @@ def _addresses_of(variables: Sequence[Variable], slots_of: SlotsOf, count: int) 
     for row, variable in zip(addresses, variables, strict=True):
         slots = slots_of(variable)
         if slots is not None:
-            row[:] = [slot.array.ctypes.data for slot in slots]
+            row[:] = [address_of(slot.array) for slot in slots]
     return addresses
 
 
@@ -112,17 +112,17 @@ class PlainUpdates:
         """Nothing is left to do: a plan has no functions."""
 
     def apply(self, step: Step) -> None:
-        slots = self.plan.slots
         if not self.plan.has_all_slots:
-            slots = _addresses_of(self.variables, step.slots_of, slots.shape[1])
+            slots = _addresses_of(self.variables, step.slots_of, self.plan.slots.shape[1])
             self.plan = self.plan._replace(slots=slots, has_all_slots=True)
-        _set_slots(self._table, slots)
+            _set_slots(self._table, slots)
         self._table.update(step, self.plan.bounds)
 
 
 def _set_slots(table: Table, slots: Array) -> None:
-    columns = slice(kernels.FIRST_SLOT, kernels.FIRST_SLOT + slots.shape[1])
-    table.entries[:, columns] = slots
+    count = slots.shape[1]
+    if count:
+        table.entries[:, kernels.FIRST_SLOT : kernels.FIRST_SLOT + count] = slots
 
 
 def plain_updates(gradients: tuple[Any, ...], plan: Plan) -> PlainUpdates | None:
@@ -143,11 +143,11 @@ def planned_updates(updates: Sequence[Update], plan: Plan) -> PlainUpdates | Non
     if len(plan.arrays) != len(updates):
         return None
     table = _table_of(updates)
-    rows = zip(table.entries, plan.arrays, plan.sizes[:, 0].tolist(), updates, strict=True)
-    for row, array, size, update in rows:
+    rows = zip(table.entries, plan.arrays, plan.sizes, updates, strict=True)
+    for row, array, (size, _), update in rows:
         if update.variable.array is not array or array.size != size:
             return None
-        row[kernels.TARGET] = array.ctypes.data
+        row[kernels.TARGET] = address_of(array)
     _set_slots(table, plan.slots)
     return PlainUpdates(plan, table)
 
@@ -222,12 +222,12 @@ class CheckedUpdates:
         table = self._table.rows(batch)
         variables = [self.variables[i] for i in batch]
         for row, variable, each in zip(table.entries, variables, buffers, strict=True):
-            row[kernels.TARGET] = each.number.ctypes.data
+            row[kernels.TARGET] = address_of(each.number)
             row[kernels.FIRST_SLOT : kernels.FIRST_SLOT + len(each.slots)] = [
-                slot.ctypes.data for slot in each.slots
+                address_of(slot) for slot in each.slots
             ]
             if variable.update_mask is not None:
-                row[kernels.MASK] = variable.update_mask.ctypes.data
+                row[kernels.MASK] = address_of(variable.update_mask)
         bounds, is_masked = _bounds_of(variables), self._is_masked(batch[0])
         if self._takes_all_rows(batch[0], step):
             table.update_all_rows(step, bounds, is_masked, self._updates[batch[0]])
@@ -271,11 +271,11 @@ def _table_of(updates: Sequence[Update]) -> Table:
     flats = [_array.flat(update.gradient) for update in updates]
     entries = np.zeros((len(updates), kernels.WIDE_COLUMNS), np.int64)
     for row, flat, update in zip(entries, flats, updates, strict=True):
-        row[kernels.SOURCE] = flat.ctypes.data
+        row[kernels.SOURCE] = address_of(flat)
         row[kernels.SIZE] = flat.size
         row[kernels.KIND] = _headers.KIND_OF_VIEW[flat.dtype]
         if update.rows is not None:
-            row[kernels.ROWS] = update.rows.ctypes.data
+            row[kernels.ROWS] = address_of(update.rows)
             row[kernels.WIDTH] = math.prod(update.variable.shape[1:])
     chunks, size = number_chunks(entries)
     return Table(entries, chunks, size, (flats, updates))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from numclip import _headers, _threads
-from numclip._array import Array
+from numclip._array import Array, address_of
 from numclip._kernels import table as kernels
 from numclip._kernels.elementwise import Bounds, Copy, Scale, ScaleInSteps, map_chunks
 from numclip._kernels.norm import sum_chunks, sum_chunks_parallel
@@ -90,11 +90,11 @@ class Table:
         itemsize = kernels.ITEMSIZES[entries[0, kernels.KIND]]
         copy = np.empty(entries[0, kernels.SIZE] * itemsize, np.uint8)
         apart = entries.copy()
-        apart[0, kernels.TARGET] = copy.ctypes.data
+        apart[0, kernels.TARGET] = address_of(copy)
         operation = ScaleInSteps(single, power, double, double_power)
         chunks, _ = number_chunks(apart)
         map_chunks(operation, apart, 0, chunks)
-        entries[0, kernels.SOURCE] = copy.ctypes.data
+        entries[0, kernels.SOURCE] = address_of(copy)
         self._reals[row, _FACTORS] = 1.0
         self._kept.append(copy)
 

@@ -61,9 +61,9 @@ def check_constraints(given: Given) -> None:
 
     What functions return is written once all have returned: an update of the other would be lost.
     """
-    variables = list(dict.fromkeys(given.variables))
-    if not any([callable(variable.constraint) for variable in variables]):
+    if not any([callable(variable.constraint) for _, variable in given.pairs]):
         return
+    variables = list(dict.fromkeys(given.variables))
     for pair in _array.overlapping([tensor_of(variable) for variable in variables]):
         found = [variables[i] for i in pair]
         found.sort(key=lambda variable: not callable(variable.constraint))
