@@ -411,7 +411,7 @@ def same_memory(first: Array, second: Array) -> bool:
     """Tell whether two arrays of one shape and dtype are the same numbers at the same place."""
     return first is second or (
         first.shape == second.shape
-        and first.ctypes.data == second.ctypes.data
+        and address_of(first) == address_of(second)
         and first.strides == second.strides
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from numclip._array import Array
+from numclip._array import Array, address_of
 from numclip._dtypes import SEEN
 from numclip._kernels import table as kernels
 
@@ -81,7 +81,7 @@ def _is_read_right(array: Array) -> bool:
         _integer_at(address + int(LAYOUT[kernels.DESCRIPTOR_OFFSET])),
         ctypes.c_int.from_address(address + int(LAYOUT[kernels.FLAGS_OFFSET])).value,
     ]
-    if found != [id(type(array)), array.ctypes.data, array.ndim, id(array.dtype), array.flags.num]:
+    if found != [id(type(array)), address_of(array), array.ndim, id(array.dtype), array.flags.num]:
         return False
     shape = _integer_at(address + int(LAYOUT[kernels.SHAPE_OFFSET]))
     sizes = [_integer_at(shape + 8 * i) for i in range(array.ndim)]

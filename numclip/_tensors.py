@@ -165,8 +165,8 @@ def _table_of_views(numbers: tuple[Array, ...], targets: tuple[Array, ...]) -> T
     table = np.zeros((len(numbers), kernels.COLUMNS), np.int64)
     chunks = 0
     for row, view, target in zip(table, numbers, targets, strict=True):
-        row[kernels.SOURCE] = view.ctypes.data
-        row[kernels.TARGET] = target.ctypes.data
+        row[kernels.SOURCE] = _array.address_of(view)
+        row[kernels.TARGET] = _array.address_of(target)
         row[kernels.SIZE] = view.size
         row[kernels.KIND] = _headers.KIND_OF_VIEW[view.dtype]
         row[kernels.FIRST_CHUNK] = chunks
