@@ -308,11 +308,8 @@ def _clip_slices(values: Any, limits: Array, reduced: tuple[int, ...], target: A
         _array.read_only(np.ascontiguousarray(limits).reshape(outer, inner).view()),
         _array.flat(buffer).reshape(outer, -1, inner),
     )
-    parts = _threads.parts_for(values.size)
-    if parts == 1:
-        clip_slices(*arguments, 0, slices_of(arguments[0].shape))
-    else:
-        _threads.in_parts(parts, clip_slices_parallel, *arguments)
+    units = slices_of(arguments[0].shape)
+    _threads.in_parts(values.size, units, clip_slices, clip_slices_parallel, *arguments)
     _array.deliver(buffer, target)
 
 

@@ -34,6 +34,7 @@ class Groups(NamedTuple):
     """The occurrences of each index, one after another, and the range of the indices."""
 
     size: int
+    indices: CudaArray
     keys: CudaArray
     order: CudaArray
     lowest: int
@@ -68,13 +69,14 @@ class Groups(NamedTuple):
 def groups_of(indices: CudaArray) -> Groups:
     """Group indices, and wait for their range."""
     if not indices.size:
-        return Groups(0, indices, indices, 0, -1)
-    keys, order = _sorted(_int64(indices))
+        return Groups(0, indices, indices, indices, 0, -1)
+    integers = _int64(indices)
+    keys, order = _sorted(integers)
     ends = _cuda_memory.empty((RANGE,), _INT64, keys)
     arguments = (indices.size, keys.address, ends.address)
     _cuda_memory.launch(find_range_cuda, keys, 1, *arguments)
     known = _cuda_memory.download(ends).tolist()
-    return Groups(indices.size, keys, order, known[LOWEST], known[HIGHEST])
+    return Groups(indices.size, integers, keys, order, known[LOWEST], known[HIGHEST])
 
 
 def _int64(indices: CudaArray) -> CudaArray:

@@ -272,11 +272,7 @@ IndexedSlices.__array_ufunc__ = None  # type: ignore[attr-defined]
 def _add_duplicates(values: Array, groups: Sequence[Array], rows: Array, out: Array) -> None:
     """Sum the values of each group, and store the sums in these rows of `out`."""
     arguments = (_array.read_only(as_rows(values)), *groups, rows, as_rows(out))
-    parts = _threads.parts_for(values.size)
-    if parts == 1:
-        add_rows(*arguments, 0, rows.size)
-    else:
-        _threads.in_parts(parts, add_rows_parallel, *arguments)
+    _threads.in_parts(values.size, rows.size, add_rows, add_rows_parallel, *arguments)
 
 
 def _operand_of(values: Any) -> Any:

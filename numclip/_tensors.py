@@ -6,7 +6,7 @@ Those of CUDA arrays become `CudaTensors`, which have the same methods.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -77,7 +77,7 @@ class Tensors(NamedTuple):
         if parts == 1:
             return Norm(*norm_of_table(self.table, self.chunks))
         sums = np.empty(self.chunks)
-        _threads.in_parts(parts, sum_chunks_parallel, self.table, self.chunks, sums)
+        _threads.on_threads(parts, sum_chunks_parallel, self.table, sums, self.chunks)
         return Norm(*norm_of_sums(self.table, sums))
 
     def given_norm(self, use_norm: object) -> Norm:
@@ -102,12 +102,13 @@ class Tensors(NamedTuple):
         return norm
 
     def _copy(self) -> None:
-        parts = _threads.parts_for(self.size)
-        if parts == 1:
-            copy_chunks(self.table, 0, self.chunks)
-        else:
-            _threads.in_parts(parts, copy_chunks_parallel, self.table, self.chunks)
+        self._loop(copy_chunks, copy_chunks_parallel, self.table)
         self._deliver()
+
+    def _loop(
+        self, loop: Callable[..., Any], parallel: Callable[..., Any], *arguments: Any
+    ) -> None:
+        _threads.in_parts(self.size, self.chunks, loop, parallel, *arguments)
 
     def clip(
         self, limit: float, nonfinite: str = "propagate", roundings: int = 0, shift: int = 0
@@ -125,7 +126,7 @@ class Tensors(NamedTuple):
         if parts == 1:
             root, exponent, is_done = clip_table(*arguments)
         else:
-            root, exponent, is_done = _threads.in_parts(parts, clip_table_parallel, *arguments)
+            root, exponent, is_done = _threads.on_threads(parts, clip_table_parallel, *arguments)
         norm = Norm(root, exponent)
         if not is_done:
             return self.scale(norm, limit, nonfinite)
@@ -134,11 +135,7 @@ class Tensors(NamedTuple):
 
     def map(self, operation: tuple[float, ...]) -> None:
         """Write what an operation of `_kernels/elementwise.py` makes of each number."""
-        parts = _threads.parts_for(self.size)
-        if parts == 1:
-            map_chunks(operation, self.table, 0, self.chunks)
-        else:
-            _threads.in_parts(parts, map_chunks_parallel, operation, self.table, self.chunks)
+        self._loop(map_chunks, map_chunks_parallel, operation, self.table)
         self._deliver()
 
 

@@ -119,7 +119,22 @@ def parts_for(size: int) -> int:
     return threads if threads > 1 and _compile.threads_are_safe() else 1
 
 
-def in_parts(parts: int, loop: Callable[..., Any], *arguments: Any) -> Any:
+def in_parts(
+    size: int, count: int, loop: Callable[..., Any], parallel: Callable[..., Any], *arguments: Any
+) -> None:
+    """Call a loop over `count` units, of `size` numbers in all: at once, or some on each thread.
+
+    The loop takes the first and the last of its units after its arguments; its parallel twin takes
+    how many there are, and in how many parts to divide them.
+    """
+    parts = min(parts_for(size), count)
+    if parts <= 1:
+        loop(*arguments, 0, count)
+    else:
+        on_threads(parts, parallel, *arguments, count)
+
+
+def on_threads(parts: int, loop: Callable[..., Any], *arguments: Any) -> Any:
     """Call a parallel kernel on so many threads, and restore the number that the caller had set."""
     before = _compile.get_num_threads()
     if before == parts:

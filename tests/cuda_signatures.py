@@ -79,6 +79,8 @@ SIGNATURES: dict[str, list[Arguments]] = {
     "number_groups_cuda": [integers(3)],
     "store_indices_cuda": [integers(6)],
     "add_rows_cuda": of_each(NUMBERS, 8),
+    "add_products_cuda": [(number, 1.0, *integers(3)) for number in NUMBERS],
+    "store_quotients_cuda": [(number, 1.0, *integers(3)) for number in NUMBERS],
     "place_groups_cuda": [integers(4)],
     "update_cuda": of_each_rule(ONE_RULE, 5),
     "update_rows_cuda": of_each_rule(ONE_RULE, 7),

@@ -295,6 +295,17 @@ def test_what_is_refused_changes_nothing(label: str) -> None:
     assert x.value.tolist() == [0, 0]
 
 
+def test_a_variable_of_another_shape_than_before_is_refused() -> None:
+    x = x_of()
+    gradients = added([(np.ones(2), 1)], x)
+    x.array = np.zeros(100_000)
+    with pytest.raises(ValueError, match=r"`grads_and_vars\[0\]\[1\]` .* of shape \(2,\), until"):
+        gradients.add([(np.ones(100_000), x)])
+    assert only(gradients.sum(), x).tolist() == [1, 1]
+    gradients.reset()
+    assert gradients.add([(np.ones(100_000), x)])
+
+
 def test_a_mean_of_nothing_is_refused() -> None:
     gradients = Accumulator()
     with pytest.raises(ValueError, match="`weight` must not be zero for a mean"):

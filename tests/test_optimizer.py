@@ -23,7 +23,7 @@ from optimizers import (
 )
 
 import numclip as nc
-from numclip.train import _host
+from numclip.train import _host_updates
 
 Optimizer = nc.train.Optimizer
 Slices = nc.IndexedSlices
@@ -686,13 +686,13 @@ def test_variables_are_looked_at_once_even_if_one_is_of_another_order_of_bytes(
     make: Callable[[float], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Any] = []
-    plan_for = _host.plan_for
+    plan_for = _host_updates.plan_for
 
     def counted(*arguments: Any) -> Any:
         calls.append(arguments)
         return plan_for(*arguments)
 
-    monkeypatch.setattr(_host, "plan_for", counted)
+    monkeypatch.setattr(_host_updates, "plan_for", counted)
     variables = [nc.Variable(normal(3)), nc.Variable(normal(3).astype(">f8"))]
     alone = [nc.Variable(each.value.astype(float)) for each in variables]
     optimizer, expected = make(0.1), [make(0.1), make(0.1)]

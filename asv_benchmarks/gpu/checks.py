@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import (
+    check_accumulator,
     check_large,
     check_lists,
     check_norms,
@@ -25,6 +26,7 @@ KERNELS = (
     Part("clip_by_global_norm", check_lists.checks),
     Part("IndexedSlices", check_slices.checks),
     Part("optimizers", check_optimizers.checks),
+    Part("GradientAccumulator", check_accumulator.checks),
 )
 LARGE = Part("large arrays", check_large.checks)
 STREAMS = Part("streams", check_streams.checks)

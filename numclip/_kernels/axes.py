@@ -67,8 +67,7 @@ def clip_slices(source, limits, target, first, last):
 
 
 @parallel_kernel
-def clip_slices_parallel(source, limits, target, parts):
-    units = slices_of(source.shape)
+def clip_slices_parallel(source, limits, target, units, parts):
     for part in prange(parts):
         clip_slices(source, limits, target, part * units // parts, (part + 1) * units // parts)
 

@@ -120,7 +120,7 @@ def clip_table_parallel(table, chunks, limit, only_finite, parts):
     """Do as `clip_table`, in one call: 235,000 numbers took 27 us in place of 34 in four."""
     sums = np.empty(chunks)
     for part in prange(parts):
-        sum_chunks(table, part * chunks // parts, (part + 1) * chunks // parts, sums)
+        sum_chunks(table, sums, part * chunks // parts, (part + 1) * chunks // parts)
     norm = norm_of_sums(table, sums)
     way, single, double = _way_to_clip(table, norm, limit, only_finite)
     if way > _LEAVE:

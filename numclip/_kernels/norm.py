@@ -93,7 +93,7 @@ def norm_of_squares(total, exponent):
 
 
 @kernel
-def sum_chunks(table, first, last, sums):
+def sum_chunks(table, sums, first, last):
     """Sum the squares of these chunks of the whole table."""
     row = row_of(table, table.shape[0], first, FIRST_CHUNK)
     while first < last:
@@ -138,9 +138,9 @@ def sum_rows(table, sums):
 
 
 @parallel_kernel
-def sum_chunks_parallel(table, chunks, sums, parts):
+def sum_chunks_parallel(table, sums, chunks, parts):
     for part in prange(parts):
-        sum_chunks(table, part * chunks // parts, (part + 1) * chunks // parts, sums)
+        sum_chunks(table, sums, part * chunks // parts, (part + 1) * chunks // parts)
 
 
 @kernel
@@ -153,7 +153,7 @@ def norm_of_sums(table, sums):
 @kernel
 def norm_of_table(table, chunks):
     sums = np.empty(chunks)
-    sum_chunks(table, 0, chunks, sums)
+    sum_chunks(table, sums, 0, chunks)
     return norm_of_sums(table, sums)
 
 

@@ -73,9 +73,9 @@ def add_rows(values, first, following, rows, out, begin, end):
 
 
 @parallel_kernel
-def add_rows_parallel(values, first, following, rows, out, parts):
+def add_rows_parallel(values, first, following, rows, out, groups, parts):
     for part in prange(parts):
-        begin, end = part * rows.size // parts, (part + 1) * rows.size // parts
+        begin, end = part * groups // parts, (part + 1) * groups // parts
         add_rows(values, first, following, rows, out, begin, end)
 
 

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from numclip import _array, _threads
-from numclip._array import Array
+from numclip import _array
+from numclip._cuda_array import CudaArray
 from numclip._cuda_libraries import cuda_array
-from numclip._kernels.accumulate import (
-    add_products,
-    add_products_parallel,
-    store_quotients,
-    store_quotients_parallel,
-)
-from numclip._slices import IndexedSlices, sum_duplicates
 from numclip._variable import Variable
 from numclip.train._clipping import Clipping
-from numclip.train._host import CheckedUpdates
-from numclip.train._places import nonfinite_message, step_result
+from numclip.train._gradient_sum import GradientSum
+from numclip.train._places import nonfinite_message, norm_of, step_result
 from numclip.train._updates import (
     Given,
     GradientsAndVariables,
@@ -30,6 +21,9 @@ from numclip.train._updates import (
     as_given,
     check_pairs,
 )
+
+if TYPE_CHECKING:
+    from numclip.train._cuda_gradient_sum import CudaGradientSum
 
 
 class GradientAccumulator:
@@ -59,7 +53,9 @@ class GradientAccumulator:
     much. Rows of IndexedSlices stay rows, of 8 bytes a number, those that share an index summed;
     they become dense when a dense gradient joins them.
 
-    Variables have to be on the host: those on a CUDA device are refused.
+    Sums of variables on a CUDA device are there, with the host's bits. The device is waited for
+    where IndexedSlices come, for the range of their indices, now and then for how many of them
+    differ, and where ``nonfinite`` asks for a norm.
 
     References
     ----------
@@ -96,7 +92,7 @@ class GradientAccumulator:
         >>> gradients.sum()
         []
         """
-        self._sums: dict[Variable, _Sum] = {}
+        self._sums: dict[Variable, GradientSum | CudaGradientSum] = {}
         self._weight = 0.0
         self._skipped = 0
 
@@ -139,8 +135,8 @@ class GradientAccumulator:
         Raises
         ------
         TypeError, ValueError, IndexError
-            As by `Optimizer.apply_gradients`, and if `weight` is not such a number, or a variable
-            is on a CUDA device. Nothing has changed then.
+            As by `Optimizer.apply_gradients`, and if `weight` is not such a number, or a variable's
+            array is of another shape or in another place than before. Nothing has changed then.
         FloatingPointError
             With ``nonfinite="raise"``; it names the first gradient that is not finite.
 
@@ -162,23 +158,38 @@ class GradientAccumulator:
         """
         given = as_given(grads_and_vars, variables)
         factor = _as_weight(weight)
-        _refuse_cuda(given)
         updates = check_pairs(given, sums_duplicates=False)
+        for update in updates:
+            self._check_is_as_before(update)
         if not self._are_finite(given, updates):
             self._skipped += 1
             return False
         for update in updates:
-            if update.variable not in self._sums:
-                self._sums[update.variable] = _Sum(update.variable)
-            self._sums[update.variable].add(update, factor)
+            variable = update.variable
+            if variable not in self._sums:
+                self._sums[variable] = _new_sum(variable)
+            self._sums[variable].add(update, factor)
         self._weight += factor
         return True
+
+    def _check_is_as_before(self, update: Update) -> None:
+        held = self._sums.get(update.variable)
+        if held is None:
+            return
+        is_on_host = isinstance(held, GradientSum)
+        if held.shape != update.variable.shape or is_on_host == isinstance(
+            update.gradient, CudaArray
+        ):
+            raise ValueError(
+                f"`grads_and_vars[{update.position}][1]` must be where it was, and of shape"
+                f" {held.shape}, until `reset`, got {update.variable!r}"
+            )
 
     def _are_finite(self, given: Given, updates: list[Update]) -> bool:
         if not self._limits.needs_norm:
             return True
         # Rows that share an index are not summed: halves may leave their range, float64 does not.
-        norm = CheckedUpdates(updates, has_duplicates=False).clip(self._limits)
+        norm = norm_of(updates, self._limits)
         return not step_result(norm, self._limits, lambda: nonfinite_message(given)).skipped
 
     def sum(self) -> list[tuple[Any, Variable]]:
@@ -244,85 +255,10 @@ def _as_weight(weight: Any) -> float:
     return factor
 
 
-def _refuse_cuda(given: Given) -> None:
-    for (_, variable), position in zip(*given, strict=True):
-        found = cuda_array(variable.array, f"grads_and_vars[{position}][1]")
-        if found is not None:
-            raise TypeError(
-                f"`grads_and_vars[{position}][1]` must be on the host, got {variable!r}"
-                f" on CUDA device {found.device}"
-            )
+def _new_sum(variable: Variable) -> GradientSum | CudaGradientSum:
+    on_device = cuda_array(variable.array, "variable")
+    if on_device is None:
+        return GradientSum(variable)
+    from numclip.train._cuda_gradient_sum import CudaGradientSum
 
-
-class _Sum:
-    """The sum of one variable's gradients: of rows, until one is dense."""
-
-    def __init__(self, variable: Variable) -> None:
-        self._shape = variable.shape
-        self._dtype = variable.dtype.newbyteorder("=")
-        self._dense: Array | None = None
-        self._values = np.empty((0, *self._shape[1:]))
-        self._indices = np.empty(0, np.int64)
-        self._later: list[tuple[Array, Array]] = []
-
-    def add(self, update: Update, weight: float) -> None:
-        if update.rows is None:
-            if self._dense is None:
-                self._dense = self._made_dense()
-            _add_products(update.gradient, weight, self._dense)
-            return
-        values = np.full(update.gradient.shape, -0.0)
-        _add_products(update.gradient, weight, values)
-        self._later.append((values, update.rows.copy()))
-        # Summed when they are as many as the sums, each row is touched twice at most, on average.
-        waiting = sum(len(indices) for _, indices in self._later)
-        if self._dense is not None or waiting > len(self._indices):
-            self._sum_rows()
-
-    def _made_dense(self) -> Array:
-        self._sum_rows()
-        if not len(self._indices):
-            # What is added to -0.0 keeps its sign, zeros too.
-            return np.full(self._shape, -0.0)
-        dense = np.zeros(self._shape)
-        dense[self._indices] = self._values
-        self._values, self._indices = self._values[:0].copy(), self._indices[:0].copy()
-        return dense
-
-    def _sum_rows(self) -> None:
-        """Sum the rows that came since, in order of occurrence after those before."""
-        if not self._later:
-            return
-        before = [] if self._dense is not None else [(self._values, self._indices)]
-        values, indices = map(np.concatenate, zip(*before, *self._later, strict=True))
-        summed, distinct = sum_duplicates(values, indices, self._shape, "grads_and_vars")
-        self._later = []
-        if self._dense is None:
-            self._values, self._indices = summed, distinct
-        else:
-            self._dense[distinct] += summed
-
-    def divided_by(self, divisor: float) -> Any:
-        if self._dense is not None:
-            return self._quotients(self._dense, divisor)
-        self._sum_rows()
-        values = self._quotients(self._values, divisor)
-        return IndexedSlices(values, self._indices.copy(), self._shape)
-
-    def _quotients(self, sums: Array, divisor: float) -> Array:
-        quotients = np.empty(sums.shape, self._dtype)
-        _call(store_quotients, store_quotients_parallel, sums, divisor, quotients)
-        return quotients
-
-
-def _add_products(numbers: Array, weight: float, sums: Array) -> None:
-    _call(add_products, add_products_parallel, numbers, weight, sums)
-
-
-def _call(loop: Any, parallel_loop: Any, source: Array, factor: float, target: Array) -> None:
-    arguments = (_array.read_only(_array.flat(source)), factor, _array.flat(target))
-    parts = _threads.parts_for(source.size)
-    if parts == 1:
-        loop(*arguments, 0, source.size)
-    else:
-        _threads.in_parts(parts, parallel_loop, *arguments)
+    return CudaGradientSum(variable, on_device)

@@ -14,7 +14,7 @@ from numclip._variable import Variable
 from numclip.train._checks import check_step
 from numclip.train._clipping import Clipping, Limits
 from numclip.train._gradient_history import GradientHistory, check_history
-from numclip.train._host import CheckedUpdates, PlainUpdates, Plan
+from numclip.train._host_updates import CheckedUpdates, PlainUpdates, Plan
 from numclip.train._hyperparameter import Hyperparameter
 from numclip.train._minimizer import Minimizer
 from numclip.train._optimizer import Optimizer
@@ -27,7 +27,7 @@ from numclip.train._places import (
     step_result,
     updates_of,
 )
-from numclip.train._recording import changes_from, parts_of
+from numclip.train._recording import changes_from
 from numclip.train._slots import NO_SLOTS
 from numclip.train._step_result import StepResult
 from numclip.train._updates import Given, GradientsAndVariables, VariablesByName, as_given
@@ -194,8 +194,8 @@ class GroupedOptimizer(Minimizer):
                     optimizer._clip(each)
                     for optimizer, each in zip(optimizers, prepared, strict=True)
                 ]
-            history, variables = self._history, given.variables
-            changes = None if history is None else changes_from(history, variables, results)
+            history = self._history
+            changes = None if history is None else changes_from(history, given, results)
             kept = [
                 (optimizer, each)
                 for optimizer, each, result in zip(optimizers, prepared, results, strict=True)
@@ -205,9 +205,8 @@ class GroupedOptimizer(Minimizer):
             if history is not None:
                 limited = [together] if self._clips_all else prepared
                 of_each = zip(limited, results, strict=False)
-                parts = [part for each in of_each for part in parts_of(*each)]
-                change = None if changes is None else changes.end()
-                history._add(variables, parts, change)
+                parts = [part for each, result in of_each for part in each.parts(result)]
+                history._add(given.variables, parts, None if changes is None else changes.end())
         if step is not None and len(kept) == len(prepared):
             step += 1
         return results[0] if self._clips_all else StepResult(skipped=len(kept) < len(prepared))
@@ -272,7 +271,7 @@ class GroupedOptimizer(Minimizer):
         Returns
         -------
         Variable or None
-            Of the variable's shape and dtype.
+            Of the variable's shape and dtype. It keeps its array: `Variable.assign` overwrites it.
 
         References
         ----------

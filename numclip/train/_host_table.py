@@ -76,11 +76,8 @@ class Table:
 
     def _sums(self) -> Array:
         sums = np.empty(self.chunks)
-        parts = _threads.parts_for(self._size)
-        if parts == 1:
-            sum_chunks(self.entries, 0, self.chunks, sums)
-        else:
-            _threads.in_parts(parts, sum_chunks_parallel, self.entries, self.chunks, sums)
+        arguments = (sum_chunks, sum_chunks_parallel, self.entries, sums)
+        _threads.in_parts(self._size, self.chunks, *arguments)
         return sums
 
     def _scale_apart(self, row: int, power: int, double_power: int) -> None:
@@ -123,16 +120,14 @@ class Table:
         All of them have masks, or none. Rows that occur more than once have to be taken in order.
         """
         kinds = kinds_of(self.entries)
-        parts = 1 if in_order else _threads.parts_for(self._size)
+        size = 0 if in_order else self._size
         operations = self._operations(step.limits, bounds, is_masked)
         for kind, like in _NUMBERS.items():
             if kinds >> kind & 1:
                 hyperparameters = step.hyperparameters(_compute_type(kind))
                 arguments = (hyperparameters, *operations, like, kind, self.entries)
-                if parts == 1:
-                    update_chunks(*arguments, 0, self.chunks)
-                else:
-                    _threads.in_parts(parts, update_chunks_parallel, *arguments, self.chunks)
+                loops = (update_chunks, update_chunks_parallel)
+                _threads.in_parts(size, self.chunks, *loops, *arguments)
 
     def update_all_rows(
         self, step: Step, bounds: Array | None, is_masked: bool, update: Update
@@ -142,13 +137,10 @@ class Table:
         kind = int(self.entries[0, kernels.KIND])
         hyperparameters = step.row_hyperparameters(_compute_type(kind))
         operations = self._operations(step.limits, bounds, is_masked)
-        arguments = (hyperparameters, *operations, _NUMBERS[kind], self.entries)
         order = np.argsort(update.rows)
-        parts = max(1, min(_threads.parts_for(rows * width), rows))
-        if parts == 1:
-            update_all_rows(*arguments, order, 0, rows)
-        else:
-            _threads.in_parts(parts, update_all_rows_parallel, *arguments, order, rows)
+        arguments = (hyperparameters, *operations, _NUMBERS[kind], self.entries, order)
+        loops = (update_all_rows, update_all_rows_parallel)
+        _threads.in_parts(rows * width, rows, *loops, *arguments)
 
     def _operations(
         self, limits: Limits, bounds: Array | None, is_masked: bool

@@ -10,10 +10,10 @@ import numpy as np
 
 from numclip import _array
 from numclip._variable import Variable
-from numclip.train import _host
 from numclip.train._checks import check_step
 from numclip.train._clipping import Clipping, Limits
 from numclip.train._gradient_history import GradientHistory, check_history
+from numclip.train._host_updates import CheckedUpdates, PlainUpdates
 from numclip.train._hyperparameter import Hyperparameter, read_hyperparameter
 from numclip.train._minimizer import Minimizer
 from numclip.train._places import (
@@ -24,7 +24,7 @@ from numclip.train._places import (
     step_result,
     updates_of,
 )
-from numclip.train._recording import changes_from, parts_of
+from numclip.train._recording import changes_from
 from numclip.train._slots import Slots
 from numclip.train._step_result import StepResult
 from numclip.train._updates import (
@@ -181,15 +181,15 @@ class Optimizer(Minimizer):
         with launching(given):
             result = self._clip(prepared)
             history, changes = self._history, None
-            if history is not None:
-                changes = changes_from(history, prepared.variables, [result])
+            if history is not None and history._ratios_every is not None:
+                changes = changes_from(history, given, [result])
             if not result.skipped:
                 self._commit(prepared)
                 if step_counter is not None:
                     step_counter += 1
             if history is not None:
                 change = None if changes is None else changes.end()
-                history._add(prepared.variables, parts_of(prepared, result), change)
+                prepared.tell(history, result, change)
         return result
 
     def _prepare(self, given: Given, limits: Limits) -> Prepared:
@@ -216,7 +216,7 @@ class Optimizer(Minimizer):
 
     def _make_slots(self, prepared: Prepared) -> list[str]:
         first = prepared.places[0]
-        if isinstance(first, _host.PlainUpdates) and first.plan.has_all_slots:
+        if isinstance(first, PlainUpdates) and first.plan.has_all_slots:
             return []
         return self._slots.make(v for each in prepared.places for v in each.variables)
 
@@ -248,7 +248,7 @@ class Optimizer(Minimizer):
             updates.apply(step)
         self._slots.keep(made)
         first = prepared.places[0]
-        if isinstance(first, (_host.PlainUpdates, _host.CheckedUpdates)) and first.plan is not None:
+        if isinstance(first, (PlainUpdates, CheckedUpdates)) and first.plan is not None:
             self._slots.plan = first.plan
         self._end_step(prepared.now)
 
@@ -270,7 +270,7 @@ class Optimizer(Minimizer):
         Returns
         -------
         Variable or None
-            Of the variable's shape and dtype.
+            Of the variable's shape and dtype. It keeps its array: `Variable.assign` overwrites it.
 
         References
         ----------
@@ -354,8 +354,8 @@ class Optimizer(Minimizer):
         ValueError
             If the state is of another optimizer, lacks something or has something else, if what is
             kept for all variables is of another dtype, or if an entry is not of the shape of its
-            variable; one of a variable that was not updated yet
-            is found at its first update. Nothing is changed then.
+            variable; one of a variable that was not updated yet is found at its first update.
+            Nothing is changed then.
 
         References
         ----------

@@ -13,9 +13,9 @@ from numclip import _compile_cuda as compile_cuda
 from numclip._cuda_array import CudaArray
 from numclip._cuda_libraries import may_be_cuda
 from numclip._slices import IndexedSlices
-from numclip._variable import Variable
-from numclip.train import _host
+from numclip.train import _host_updates
 from numclip.train._clipping import Limits
+from numclip.train._gradient_history import Change, GradientHistory, PlainPart
 from numclip.train._overlap import check_constraints, protected
 from numclip.train._slots import NO_SLOTS, Slots
 from numclip.train._step_result import StepResult
@@ -32,18 +32,26 @@ class Prepared(NamedTuple):
     limits: Limits
     now: Mapping[str, float]
 
-    @property
-    def variables(self) -> Sequence[Variable]:
-        """All of them: where they are in one place, the very sequence of the step before."""
-        places = self.places
-        return places[0].variables if len(places) == 1 else self.given.variables
+    def parts(self, result: StepResult) -> list[PlainPart]:
+        """Return what a history is told of the step, for each place."""
+        limit = self.limits.norm
+        return [(each.variables, each.norms, result, limit) for each in self.places]
+
+    def tell(self, history: GradientHistory, result: StepResult, change: Change | None) -> None:
+        if len(self.places) == 1:
+            # In one place the variables are the very sequence of the step before.
+            first = self.places[0]
+            part = (first.variables, first.norms, result, self.limits.norm)
+            history._add(first.variables, part, change)
+        else:
+            history._add(self.given.variables, self.parts(result), change)
 
 
 def updates_of(
     given: Given,
     limits: Limits,
     slots: Slots,
-    plan: _host.Plan | None,
+    plan: _host_updates.Plan | None,
     sums_duplicates: bool,
     takes_all_rows: bool = False,
 ) -> Sequence[Updates]:
@@ -52,31 +60,35 @@ def updates_of(
     at_once = sums_duplicates and not takes_all_rows
     if plan is None or plan.variables != variables:
         is_of_use = at_once or all([type(gradient) is np.ndarray for gradient in gradients])
-        plan = _host.plan_for(variables, slots.of, slots.count) if is_of_use else None
+        plan = _host_updates.plan_for(variables, slots.of, slots.count) if is_of_use else None
     plain = _plain(given.pairs, gradients, slots, plan)
     if plain is not None:
         return [plain]
     checked = check_pairs(given, sums_duplicates)
     check_constraints(given)
     if plan is not None and at_once:
-        planned = _host.planned_updates(_protected(checked, slots, True), plan)
+        planned = _host_updates.planned_updates(_protected(checked, slots, True), plan)
         if planned is not None:
             return [planned]
     on_device = [each for each in checked if isinstance(each.gradient, CudaArray)]
     on_host = [each for each in checked if not isinstance(each.gradient, CudaArray)]
-    if limits.needs_norm and on_host and on_device:
-        _array.check_one_place(
-            [(f"grads_and_vars[{each.position}][0]", each.gradient) for each in checked]
-        )
+    if limits.needs_norm and on_device:
+        _check_one_place(checked)
     places: list[Updates] = []
     if on_host:
         kept = _protected(on_host, slots, sums_duplicates)
         # The next step can make as little of it, but to plan anew takes it 4 us for each variable.
         known = plan if plan is not None and plan.has_all_slots else None
-        places.append(_host.CheckedUpdates(kept, not sums_duplicates, known))
+        places.append(_host_updates.CheckedUpdates(kept, not sums_duplicates, known))
     if on_device:
         places += _on_devices(on_device, slots, sums_duplicates)
     return places
+
+
+def _check_one_place(updates: Sequence[Update]) -> None:
+    _array.check_one_place(
+        [(f"grads_and_vars[{each.position}][0]", each.gradient) for each in updates]
+    )
 
 
 def _protected(updates: Sequence[Update], slots: Slots, are_summed: bool) -> Sequence[Update]:
@@ -87,29 +99,29 @@ def _protected(updates: Sequence[Update], slots: Slots, are_summed: bool) -> Seq
 
 
 def _plain(
-    pairs: Sequence[Pair], gradients: tuple[Any, ...], slots: Slots, plan: _host.Plan | None
+    pairs: Sequence[Pair], gradients: tuple[Any, ...], slots: Slots, plan: _host_updates.Plan | None
 ) -> Updates | None:
     """Return updates of arrays that kernels can read and write where they are, None for others."""
     # The kernel would find that out, but an embedding mostly comes first, and this takes no time.
     if isinstance(gradients[0], IndexedSlices):
         return None
     if plan is not None:
-        return _host.plain_updates(gradients, plan)
+        return _host_updates.plain_updates(gradients, plan)
     if may_be_cuda(pairs[0][1].array):
-        from numclip.train import _cuda
+        from numclip.train import _cuda_updates
 
-        return _cuda.plain_updates(pairs, slots.of)
+        return _cuda_updates.plain_updates(pairs, slots.of)
     return None
 
 
 def _on_devices(updates: Sequence[Update], slots: Slots, sums_duplicates: bool) -> list[Updates]:
-    from numclip.train import _cuda
+    from numclip.train import _cuda_updates
 
     places: list[Updates] = []
     for device in {each.gradient.device for each in updates}:
         here = [each for each in updates if each.gradient.device == device]
         safe = protected(here, slots.of)
-        places.append(_cuda.CheckedUpdates(safe, sums_duplicates))
+        places.append(_cuda_updates.CheckedUpdates(safe, sums_duplicates))
     return places
 
 
@@ -122,6 +134,16 @@ def clip_places(places: Sequence[Updates], limits: Limits) -> Any:
     """Find what brings the gradients to the limits; return their norm, if it is needed."""
     norms = [updates.clip(limits) for updates in places]
     return norms[0]
+
+
+def norm_of(updates: Sequence[Update], limits: Limits) -> Any:
+    """Return the norm of gradients, in which rows that share an index count separately."""
+    if not any([isinstance(each.gradient, CudaArray) for each in updates]):
+        return _host_updates.CheckedUpdates(updates, has_duplicates=False).clip(limits)
+    _check_one_place(updates)
+    from numclip.train import _cuda_updates
+
+    return _cuda_updates.norm_of_each(updates, limits)
 
 
 def step_result(norm: Any, limits: Limits, message: Callable[[], str]) -> StepResult:

@@ -11,8 +11,8 @@ from numclip import _cuda_memory
 from numclip._cuda_libraries import cuda_array
 from numclip._variable import Variable
 from numclip.train._clipping import Limits
-from numclip.train._gradient_history import Change, GradientHistory, PlainPart
-from numclip.train._places import Prepared, clip_places, updates_of
+from numclip.train._gradient_history import Change, GradientHistory
+from numclip.train._places import clip_places, updates_of
 from numclip.train._slots import NO_SLOTS
 from numclip.train._step_result import StepResult
 from numclip.train._updates import Given
@@ -21,17 +21,12 @@ _NORMS = Limits(None, None, None, "propagate", keeps_norms=True)
 
 
 def changes_from(
-    history: GradientHistory, variables: Sequence[Variable], results: Sequence[StepResult]
+    history: GradientHistory, given: Given, results: Sequence[StepResult]
 ) -> Changes | None:
     """Return what a history is to be told of a step that has not been made, if it asks for that."""
     if not history._takes_ratios() or all(result.skipped for result in results):
         return None
-    return Changes(list(dict.fromkeys(variables)))
-
-
-def parts_of(prepared: Prepared, result: StepResult) -> list[PlainPart]:
-    limit = prepared.limits.norm
-    return [(each.variables, each.norms, result, limit) for each in prepared.places]
+    return Changes(list(dict.fromkeys(given.variables)))
 
 
 class Changes:

@@ -11,7 +11,18 @@ from numclip import _array, _cuda_memory
 from numclip._array import Array
 from numclip._cuda_libraries import cuda_array
 from numclip._variable import Variable, key_for
-from numclip.train._host import Plan
+from numclip.train._host_updates import Plan
+
+
+class Slot(Variable):
+    """A variable whose array stays the one it has, as steps keep its address."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "array" and hasattr(self, name):
+            raise AttributeError(f"{self!r} is a slot and keeps its array: `assign` overwrites it")
+        super().__setattr__(name, value)
 
 
 class Slots:
@@ -88,7 +99,7 @@ class Slots:
         loaded = self._loaded.get(key)
         if loaded is not None:
             _check_slots(loaded, variable, key)
-        slots = {}
+        slots: dict[str, Variable] = {}
         for i, name in enumerate(self._names):
             suffix = f"_{i}" if i else ""
             slot_name = f"{variable.name or 'Variable'}/{self._optimizer}{suffix}"
@@ -99,7 +110,7 @@ class Slots:
                     f" for {variable!r}"
                 )
             array = _full(variable, initial)
-            slots[name] = Variable(array, trainable=False, name=slot_name)
+            slots[name] = Slot(array, trainable=False, name=slot_name)
             if loaded is not None:
                 slots[name].assign(loaded[name])
         return slots

@@ -189,7 +189,8 @@ def check_pairs(given: Given, sums_duplicates: bool) -> list[Update]:
     ]
 
 
-def check_variable(variable: Variable, argument: str) -> None:
+def check_variable(variable: Variable, argument: str) -> CudaArray | None:
+    """Return where a variable that can be updated is, None for one on the host."""
     if not _array.is_floating(variable.dtype):
         raise TypeError(f"`{argument}` must be floating, got {variable!r}")
     mask = variable.update_mask
@@ -198,21 +199,20 @@ def check_variable(variable: Variable, argument: str) -> None:
         raise ValueError(
             f"`{argument}` must have as many elements as its mask, {mask.size}, got {variable!r}"
         )
-    if not isinstance(variable.array, np.ndarray):
-        return
-    if not variable.array.flags.writeable:
+    on_device = cuda_array(variable.array, argument)
+    if on_device is None and not variable.array.flags.writeable:
         raise ValueError(f"`{argument}` must be writable, got a read-only {variable!r}")
-    if not _array.same_dtype(variable.array.dtype, variable.dtype):
+    dtype = variable.array.dtype if on_device is None else on_device.dtype
+    if not _array.same_dtype(dtype, variable.dtype):
         raise TypeError(
-            f"`{argument}` must have an array of its dtype, got one of {variable.array.dtype}"
-            f" in {variable!r}"
+            f"`{argument}` must have an array of its dtype, got one of {dtype} in {variable!r}"
         )
+    return on_device
 
 
 def _check_pair(gradient: Any, variable: Variable, position: int, sums_duplicates: bool) -> Update:
-    check_variable(variable, f"grads_and_vars[{position}][1]")
+    on_device = check_variable(variable, f"grads_and_vars[{position}][1]")
     argument = f"grads_and_vars[{position}][0]"
-    on_device = cuda_array(variable.array, f"grads_and_vars[{position}][1]")
     if isinstance(gradient, IndexedSlices):
         return _check_slices(gradient, variable, on_device, position, sums_duplicates)
     if isinstance(gradient, list | tuple):

@@ -95,11 +95,6 @@ ERRORS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         ValueError,
         "`out` must not overlap: its entries 0 and 1",
     ),
-    "accumulated": (
-        lambda x: nc.train.GradientAccumulator().add([(device(), nc.Variable(x, name="x"))]),
-        TypeError,
-        r"`grads_and_vars\[0\]\[1\]` must be on the host, got Variable.* on CUDA device 0",
-    ),
     "indices that are no integers": (
         lambda x: slices(x, on_device(np.ones(4))).coalesce(),
         TypeError,
@@ -279,20 +274,36 @@ def test_nonfinite_raises_and_names_the_entry() -> None:
     assert [on_host(x).tobytes() for x in on] == [x.tobytes() for x in expected]
 
 
-def test_two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = device(), device()
+def put_on_device_1(monkeypatch: pytest.MonkeyPatch, *there: Any) -> None:
     seen = _cuda_libraries._NUMBA.view
 
     def view(array: Any, argument: str) -> Any:
         found = seen(array, argument)
-        return found._replace(device=1) if array is y else found
+        return found._replace(device=1) if any(array is each for each in there) else found
 
     monkeypatch.setattr(_cuda_libraries._NUMBA, "view", view)
+
+
+def test_two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = device(), device()
+    put_on_device_1(monkeypatch, y)
     with pytest.raises(ValueError, match=r"`t_list\[1\]` must be where .* 0, got .* device 1"):
         nc.clip_by_global_norm([x, y], 0.1, out=[x, y])
     with pytest.raises(ValueError, match="`out` must be on CUDA device 0, got one on device 1"):
         nc.clip_by_norm(x, 0.1, out=y)
     assert on_host(x).tobytes() == on_host(y).tobytes() == host().tobytes()
+
+
+@pytest.mark.parametrize("options", [{"global_clipnorm": 0.1}, {"nonfinite": "skip"}])
+def test_a_norm_of_variables_on_two_devices_is_refused(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    arrays, gradients = [device(), device()], [device(), device()]
+    put_on_device_1(monkeypatch, arrays[1], gradients[1])
+    pairs = list(zip(gradients, map(nc.Variable, arrays), strict=True))
+    with pytest.raises(ValueError, match=r"`grads_and_vars\[1\]\[0\]` must be where .* device 1"):
+        nc.train.GradientDescentOptimizer(0.1, **options).apply_gradients(pairs)
+    assert on_host(arrays[0]).tobytes() == on_host(arrays[1]).tobytes() == host().tobytes()
 
 
 def test_nothing_is_launched_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

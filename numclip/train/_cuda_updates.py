@@ -133,6 +133,11 @@ def _norm_of(
     return norm, limited.norms, None if limits.global_norm is None else limited
 
 
+def norm_of_each(updates: Sequence[Update], limits: Limits) -> CudaNorm:
+    """Return the norm of gradients, in which rows that share an index count separately."""
+    return _norm_of(_tensors_of([_without_masked(update) for update in updates]), limits)[0]
+
+
 def _set_bounds(entries: Any, variables: Sequence[Variable]) -> None:
     bounds = [variable.bounds or UNBOUNDED for variable in variables]
     entries.view(np.float64)[:, _BOUNDS] = bounds
@@ -151,6 +156,7 @@ def plain_updates(pairs: Sequence[tuple[Any, Variable]], slots_of: SlotsOf) -> P
         or there is None
         or found.like.device != there.like.device
         or list(found.dtypes) != list(there.dtypes)
+        or list(there.dtypes) != [each._dtype for each in variables]
         or not all(dtype.name in FLOATING for dtype in set(found.dtypes))
         or any([g.shape != v.shape for g, v in zip(gradients, arrays, strict=True)])
         or not _are_apart(found, there)

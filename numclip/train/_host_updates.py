@@ -92,18 +92,17 @@ class PlainUpdates:
         self.variables = plan.variables
         self.plan = plan
         self.own_their_data = own_their_data
+        self.norms: Array | None = None
         self._table = table
-
-    @property
-    def norms(self) -> Array | None:
-        return self._table.norms
 
     @property
     def entries(self) -> Array:
         return self._table.entries
 
     def clip(self, limits: Limits) -> Norm | None:
-        return self._table.clip(limits)
+        norm = self._table.clip(limits)
+        self.norms = self._table.norms
+        return norm
 
     def share(self, other: PlainUpdates | CheckedUpdates, rows: Sequence[int]) -> None:
         self._table.share(other._table, rows)
