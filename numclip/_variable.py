@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 
 from numclip import _array, _cuda_memory
 from numclip._array import Array
-from numclip._cuda_array import CudaArray
+from numclip._cuda_array import CudaArray, overlap, strides_of
 from numclip._cuda_libraries import cuda_array
 
 # A function of the array, or its lowest and its highest number.
@@ -362,14 +362,15 @@ def as_value_of(variable: Variable, value: Any) -> _array.Tensor:
 
 
 def _on_device(new: _array.Tensor, target: CudaArray) -> CudaArray:
-    """Return a copy of an array of the host; an array of the same dtype and device as it is."""
+    """Return a copy of an array of the host, or of one that shows the target in another layout."""
     if not isinstance(new, CudaArray):
         numbers = np.ascontiguousarray(new, target.dtype)
         new = _cuda_memory.upload(numbers, target)._replace(dtype=target.dtype, shape=target.shape)
     if new.dtype != target.dtype:
         raise TypeError(f"`value` must be {target.dtype}, got {new.dtype}")
     _array.check_one_place([("self", target), ("value", new)])
-    return new
+    is_in_place = new.address == target.address and strides_of(new) == strides_of(target)
+    return _cuda_memory.copied(new) if overlap(new, target) and not is_in_place else new
 
 
 def write(variable: Variable, new: _array.Tensor) -> None:

@@ -60,6 +60,18 @@ def test_a_state_of_the_new_shape_gives_a_variable_new_slots(row: Row) -> None:
     assert all(same(*pair) for pair in zip(optimizer.variables(), given.variables(), strict=True))
 
 
+@pytest.mark.parametrize("row", WITH_SLOTS.values(), ids=WITH_SLOTS)
+def test_a_slot_keeps_its_array(row: Row) -> None:
+    optimizer, variable = row.make(), nc.Variable(np.ones(4), name="w")
+    optimizer.apply_gradients([(np.ones(4), variable)])
+    for slot in optimizer.variables():
+        before = slot.array
+        with pytest.raises(AttributeError, match=r"'w/.* is a slot and keeps its array"):
+            slot.array = np.ones(4)
+        assert slot.array is before
+        assert np.all(slot.assign(np.full(4, 0.5)).array == 0.5)
+
+
 def test_without_slots_a_variable_may_be_of_another_shape() -> None:
     optimizer, variable = nc.train.GradientDescentOptimizer(1.0), nc.Variable(np.zeros(4))
     optimizer.apply_gradients([(np.ones(4), variable)])

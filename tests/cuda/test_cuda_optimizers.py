@@ -295,6 +295,15 @@ def test_assign() -> None:
     assert_same(variable.value, np.ones((2, 3), np.float32))
 
 
+def test_assign_what_shows_the_variable_in_another_layout() -> None:
+    numbers = np.arange(25, dtype=np.float32).reshape(5, 5)
+    for view in (lambda x: x.T, lambda x: x[::-1], lambda x: x):
+        array = numbers.copy()
+        variable = nc.Variable(on_device(array))
+        variable.assign(on_device(view(array)))
+        assert array.tobytes() == view(numbers).tobytes()
+
+
 def test_a_variable_of_a_variable_is_a_copy_on_the_device() -> None:
     first = nc.Variable(on_device(np.array([1.0, 2.0])))
     second = nc.Variable(first)
@@ -355,6 +364,17 @@ def test_a_variable_that_outgrew_its_slots_is_refused() -> None:
     with pytest.raises(ValueError, match=r"name='w', shape=\(6,\).*shape=\(4,\)"):
         optimizer.apply_gradients([(on_device(np.ones(6, np.float32)), variable)])
     assert_same(variable.value, np.ones(6, np.float32))
+
+
+@pytest.mark.parametrize("make", [nc.train.AdamOptimizer, nc.train.GradientDescentOptimizer])
+def test_an_array_of_another_dtype_than_its_variable_is_refused(make: Any) -> None:
+    optimizer, variable = make(0.1), nc.Variable(on_device(np.ones(4)), name="w")
+    optimizer.apply_gradients([(on_device(np.ones(4)), variable)])
+    variable.array = on_device(np.ones(4, np.float32))
+    for dtype in (np.float32, np.float64):
+        with pytest.raises(TypeError, match=r"of its dtype, got one of float32 in .*'w'"):
+            optimizer.apply_gradients([(on_device(np.ones(4, dtype)), variable)])
+    assert on_host(variable.array).tobytes() == np.ones(4, np.float32).tobytes()
 
 
 def test_ftrl_takes_a_number_without_any_gradient_yet_for_zero() -> None:
