@@ -82,7 +82,11 @@ class ClipRatio:
 
     timeout = 300.0
     unit = "times as long"
-    params = (_LISTS, REGIMES, tuple(peer for peer in PEERS if peer != "numclip"))
+    params = (
+        ("1k", "tiny", "1M", "resnet-50"),
+        REGIMES,
+        tuple(peer for peer in PEERS if peer != "numclip"),
+    )
     param_names = ("workload", "limit", "peer")
 
     def setup(self, workload: str, regime: str, peer: str) -> None:

@@ -29,11 +29,16 @@ def _prepared(peer: str, operation: str, workload: str, dtype: str) -> tuple[Cas
     return prepare(peer, operation, arrays), quick_norm(arrays)
 
 
+# The fewest samples, the most, and after how many seconds there are to be no more: a benchmark is
+# set up anew before each. All of them take half an hour so, and with asv's own numbers hours.
+REPEAT = (3, 10, 1.0)
+
+
 class Benchmark:
     """Calls of one operation of a peer, which is prepared, and called once, in `setup`."""
 
     timeout = 300.0
-    repeat = (5, 50, 10.0)
+    repeat = REPEAT
 
     def prepare(
         self,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .common import REPEAT
 from .peers import THREADS, is_installed, set_environment
 
 set_environment()
@@ -90,7 +91,7 @@ class Convolution:
     """Forward, and backward to images and filters, in float32."""
 
     timeout = 300.0
-    repeat = (5, 50, 10.0)
+    repeat = REPEAT
     params = (tuple(_LAYERS), tuple(_PEERS))
     param_names = ("layer", "peer")
 

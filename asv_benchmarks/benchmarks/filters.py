@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .common import set_environment
+from .common import REPEAT, set_environment
 
 set_environment()
 
@@ -23,6 +23,7 @@ _PATTERNS: dict[str, Any] = {
 
 
 class FilterVariables:
+    repeat = REPEAT
     params = (tuple(_PATTERNS),)
     param_names = ("pattern",)
 

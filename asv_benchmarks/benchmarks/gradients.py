@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .common import set_environment
+from .common import REPEAT, set_environment
 
 set_environment()
 
@@ -67,6 +67,7 @@ _PEERS: dict[str, _Peer] = {"numclip": _numclip, "autograd": _autograd}
 
 
 class ComputeGradients:
+    repeat = REPEAT
     params = (tuple(_LOSSES), tuple(_PEERS))
     param_names = ("loss", "peer")
 
@@ -81,6 +82,7 @@ class ComputeGradients:
 class Gather:
     """Look up rows of a large table and compute their gradient, beside indexing: it is dense."""
 
+    repeat = REPEAT
     params = (("gather", "index"), tuple(_PEERS))
     param_names = ("look-up", "peer")
 

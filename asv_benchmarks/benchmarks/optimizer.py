@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .common import PEERS, Benchmark
+from .common import PEERS, REPEAT, Benchmark
 from .workloads import WORKLOADS, gradients
 
 
@@ -60,6 +60,7 @@ class HistoryStep:
     """A step that is told to a history, beside one that is not."""
 
     timeout = 300.0
+    repeat = REPEAT
     params = (("tiny", "resnet-50"), ("without", "history", "history, no limit"))
     param_names = ("workload", "history")
 

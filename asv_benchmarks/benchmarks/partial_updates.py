@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .common import set_environment
+from .common import REPEAT, set_environment
 from .workloads import WORKLOADS, gradients
 
 set_environment()
@@ -15,6 +15,7 @@ set_environment()
 
 class _Steps:
     timeout = 300.0
+    repeat = REPEAT
 
     def prepare(self, variables: list[Any], optimizer: Any, grads: list[Any]) -> None:
         self.optimizer = optimizer
