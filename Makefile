@@ -24,8 +24,8 @@ test: $(VENV)/.installed
 # Which lines of the host's code the tests run, here and in CUDA's simulator; fails below all of them.
 coverage: $(VENV)/.installed
 	rm -rf .cache/coverage
-	$(BIN)/python -m coverage run -m pytest
-	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m coverage run -m pytest tests/cuda
+	$(BIN)/python -m coverage run -m pytest -n 2
+	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m coverage run -m pytest -n 2 tests/cuda
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage html --quiet --directory .cache/coverage/html
 	$(BIN)/python -m coverage report
