@@ -3,7 +3,8 @@
 import hashlib
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -100,15 +101,31 @@ def locked_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compiled(function)
 
 
-def _compiled(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
-    options = {"error_model": "numpy", **options}  # type: ignore[dict-item]
-    try:
-        dispatcher = njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder that could hold the cache is writable
-        return njit(**options)(function)  # type: ignore[no-any-return]
-    if not stamp_cache(dispatcher):
-        return njit(**options)(function)  # type: ignore[no-any-return]
+def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    options = {"error_model": "numpy", **options}
+    with _compiling():
+        try:
+            dispatcher = njit(cache=True, **options)(function)
+        except RuntimeError:  # no folder that could hold the cache is writable
+            dispatcher = None
+        if not stamp_cache(dispatcher):
+            dispatcher = njit(**options)(function)
+    if config.DISABLE_JIT:
+        dispatcher.compile = _compiling()(dispatcher.compile)
     return dispatcher  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """Compile also where NUMBA_DISABLE_JIT is set.
+
+    With it users look into functions of their own, and kernels do what Python cannot.
+    """
+    before, config.DISABLE_JIT = config.DISABLE_JIT, 0
+    try:
+        yield
+    finally:
+        config.DISABLE_JIT = before
 
 
 def stamp_cache(dispatcher: Any) -> bool:

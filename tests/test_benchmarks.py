@@ -31,6 +31,7 @@ from asv_benchmarks.compare.rows import (
     Target,
     select,
 )
+from asv_benchmarks.compare.summary import BEGIN, END, summary, write_summary
 
 ROOT = Path(__file__).parent.parent
 
@@ -224,6 +225,25 @@ def test_a_contender_that_fails_leaves_the_others() -> None:
 
 def test_everything_is_selected() -> None:
     assert tuple(select({row.workload for row in ROWS}, CONTENDER_NAMES)) == ROWS
+
+
+def test_a_summary_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(f"a\n{BEGIN}\nold\n{END}\nb\n", encoding="utf-8")
+    measured = [
+        Measurement(row, {c.label: [2.0 if c == NUMCLIP else 5.0] for c in row.contenders}, {}, {})
+        for row in ROWS
+    ]
+    for _ in range(2):
+        write_summary(page, summary(measured))
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith(f"a\n{BEGIN}\n| gradients |")
+        assert text.endswith(f" |\n{END}\nb\n")
+        assert (
+            "| ResNet-50 | clip, over the limit | 2.00 s | 5.00 s, 2.50x | 5.00 s, 2.50x |" in text
+        )
+    with pytest.raises(KeyError):
+        summary(measured[1:])
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,31 @@ def test_nowhere_to_write_the_cache(sources: Path, tmp_path: Path) -> None:
     assert result["clipped"] == pytest.approx([0.6, 0.8])
 
 
+WITHOUT_JIT = """
+import numba, numpy as np, numclip as nc
+def own(x):
+    return x
+assert numba.njit(own) is own
+clipped, _ = nc.clip_by_global_norm([np.array([3.0, 4.0])], 1.0)
+large, norm = nc.clip_by_global_norm([np.ones(1 << 18, np.float32)], 1.0)
+x = nc.Variable([1.0, 2.0])
+nc.train.AdamOptimizer(0.5).apply_gradients([(np.array([2.0, 0.0]), x)])
+assert numba.njit(own) is own
+print(clipped[0].round(3).tolist(), float(norm), x.value.round(3).tolist())
+"""
+
+
+def test_kernels_compile_where_users_have_turned_that_off() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", WITHOUT_JIT],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        check=False,
+    )
+    assert process.stdout == "[0.6, 0.8] 512.0 [0.5, 2.0]\n", process.stderr
+
+
 def test_without_numbas_private_stamp_nothing_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not _compile.stamp_cache(SimpleNamespace())
     monkeypatch.setattr(_compile, "stamp_cache", lambda dispatcher: False)

@@ -107,6 +107,32 @@ def test_the_optimizer_of_the_page_takes_a_step(tmp_path: Path) -> None:
     assert process.stdout.strip() == "[1.5, 2.0, 2.5, nan]", process.stderr
 
 
+def measured(page: str, section: str, title: str, case: str) -> str:
+    """Return a line of what `make compare` has written."""
+    text = (ROOT / "docs" / "performance" / page).read_text(encoding="utf-8")
+    lines = text.split(f"## {section}\n")[1].splitlines()
+    return next(line for line in lines if line.startswith(f"| {title} | {case} |"))
+
+
+MEASURED = {
+    "clip, over the limit": ("comparison.md", "In place", "over"),
+    "clip, and a step of Adam": ("steps.md", "Clip by the global norm, and step", "Adam"),
+}
+
+
+def test_the_figures_of_the_readme_are_those_that_were_measured() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.split("<!-- written by make compare -->")[1].split("<!-- to here -->")[0]
+    _, _, *rows = [line.strip("| ").split(" | ") for line in table.strip().splitlines()]
+    assert len(rows) == 7
+    for title, what, *cells in rows:
+        page, section, case = MEASURED[what]
+        line = measured(page, section, title, case)
+        for cell in filter(None, cells):
+            time, _, times = cell.partition(", ")
+            assert f" {time}<br>{times}" in line, (title, what, cell)
+
+
 def test_the_version_is_that_of_the_project_and_of_the_changelog() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert nc.__version__ == project["version"]

@@ -16,6 +16,7 @@ from .measure import NUMCLIP, QUICK, Measurement, Measurer, Settings
 from .report import markdown, print_tables
 from .rows import CONTENDER_NAMES, SUBJECTS, WORKLOAD_NAMES, Row, select
 from .setting import Setting, describe_setting
+from .summary import summary, write_summary
 
 _ROOT = Path(__file__).parents[2]
 _DOCUMENTED = _ROOT / "docs" / "performance"
@@ -102,6 +103,8 @@ def main(given: Sequence[str] | None = None) -> int:
     print_tables(console, measurements)
     folder = _output_folder(arguments, rows)
     _write(folder, setting, measurements)
+    if folder == _DOCUMENTED and set(arguments.subjects) == set(SUBJECTS):
+        write_summary(_ROOT / "README.md", summary(measurements))
     console.print(f"Written to {folder}")
     if settings.is_capped:
         return int(any(measurement.failures for measurement in measurements))
