@@ -205,7 +205,7 @@ class GroupedOptimizer(Minimizer):
             if history is not None:
                 limited = [together] if self._clips_all else prepared
                 of_each = zip(limited, results, strict=False)
-                parts = [part for each, result in of_each for part in each.parts(result)]
+                parts = [each.part(result) for each, result in of_each]
                 history._add(given.variables, parts, None if changes is None else changes.end())
         if step is not None and len(kept) == len(prepared):
             step += 1

@@ -188,8 +188,8 @@ class Optimizer(Minimizer):
                 if step_counter is not None:
                     step_counter += 1
             if history is not None:
-                change = None if changes is None else changes.end()
-                prepared.tell(history, result, change)
+                part = prepared.part(result)
+                history._add(part[0], part, None if changes is None else changes.end())
         return result
 
     def _prepare(self, given: Given, limits: Limits) -> Prepared:

@@ -15,7 +15,7 @@ from numclip._cuda_libraries import may_be_cuda
 from numclip._slices import IndexedSlices
 from numclip.train import _host_updates
 from numclip.train._clipping import Limits
-from numclip.train._gradient_history import Change, GradientHistory, PlainPart
+from numclip.train._gradient_history import PlainPart
 from numclip.train._overlap import check_constraints, protected
 from numclip.train._slots import NO_SLOTS, Slots
 from numclip.train._step_result import StepResult
@@ -32,19 +32,10 @@ class Prepared(NamedTuple):
     limits: Limits
     now: Mapping[str, float]
 
-    def parts(self, result: StepResult) -> list[PlainPart]:
-        """Return what a history is told of the step, for each place."""
-        limit = self.limits.norm
-        return [(each.variables, each.norms, result, limit) for each in self.places]
-
-    def tell(self, history: GradientHistory, result: StepResult, change: Change | None) -> None:
-        if len(self.places) == 1:
-            # In one place the variables are the very sequence of the step before.
-            first = self.places[0]
-            part = (first.variables, first.norms, result, self.limits.norm)
-            history._add(first.variables, part, change)
-        else:
-            history._add(self.given.variables, self.parts(result), change)
+    def part(self, result: StepResult) -> PlainPart:
+        """Return what a history is told of the step: it has norms taken, which are of one place."""
+        (place,) = self.places
+        return place.variables, place.norms, result, self.limits.norm
 
 
 def updates_of(

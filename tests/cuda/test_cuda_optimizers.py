@@ -287,6 +287,20 @@ def test_a_gradient_that_shows_a_variable() -> None:
     assert found[0].tobytes() == found[1].tobytes()
 
 
+def test_a_gradient_that_is_a_slot() -> None:
+    found = []
+    for place in (on_device, np.asarray):
+        variable = nc.Variable(place(normal(np.dtype(np.float32), 10)))
+        optimizer = nc.train.MomentumOptimizer(0.5, 0.5)
+        optimizer.apply_gradients([(place(normal(np.dtype(np.float32), 10)), variable)])
+        slot = optimizer.get_slot(variable, "momentum")
+        assert slot is not None
+        optimizer.apply_gradients([(slot.value, variable)])
+        found.append([variable.value, slot.value])
+    for device, host in zip(*found, strict=True):
+        assert_same(device, host)
+
+
 def test_assign() -> None:
     variable = nc.Variable(on_device(np.zeros((2, 3), np.float32)))
     variable.assign(np.arange(6.0).reshape(2, 3))
