@@ -150,6 +150,38 @@ def test_bad_number_of_threads(n: float, error: type[Exception]) -> None:
     assert nc.get_num_threads() == before
 
 
+WAITING = """
+import os
+from numclip import _compile
+print(_compile.thread_layer(), os.environ.get("GOMP_SPINCOUNT"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not loads("omp"), reason="GNU's OpenMP is not here")
+@pytest.mark.parametrize(
+    ("given", "turns"),
+    [({}, "5000"), ({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "passive"}, "0")],
+    ids=str,
+)
+def test_threads_of_openmp_do_not_wait_long(given: dict[str, str], turns: str) -> None:
+    unset = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    process = subprocess.run(
+        [sys.executable, "-c", WAITING],
+        capture_output=True,
+        text=True,
+        env={
+            **{name: value for name, value in os.environ.items() if name not in unset},
+            "OMP_DISPLAY_ENV": "VERBOSE",
+            **environment_of("omp"),
+            **given,
+        },
+        check=True,
+    )
+    # The environment is the user's again.
+    assert process.stdout.split() == ["omp", str(given.get("GOMP_SPINCOUNT"))]
+    assert f"GOMP_SPINCOUNT = '{turns}'" in process.stderr
+
+
 @pytest.mark.usefixtures("thread_setting")
 def test_numbas_own_setting_stays() -> None:
     mine = numba.get_num_threads()

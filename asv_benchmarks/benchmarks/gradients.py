@@ -79,6 +79,27 @@ class ComputeGradients:
         self.compute()
 
 
+class TrainingStep:
+    """Gradients by BLAS and a step that clips, in turns, each with threads of its own."""
+
+    repeat = REPEAT
+    params = ((1, 2),)
+    param_names = ("threads",)
+
+    def setup(self, threads: int) -> None:
+        import numclip as nc
+
+        nc.set_num_threads(threads)
+        loss, arrays = _three_layers()
+        variables = [nc.Variable(array) for array in arrays]
+        self.loss = lambda: loss(*variables)
+        self.optimizer = nc.train.AdamOptimizer(1e-6, global_clipnorm=1.0)
+        self.optimizer.minimize(self.loss)
+
+    def time_minimize(self, threads: int) -> None:
+        self.optimizer.minimize(self.loss)
+
+
 class Gather:
     """Look up rows of a large table and compute their gradient, beside indexing: it is dense."""
 
