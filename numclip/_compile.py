@@ -203,34 +203,13 @@ def threads_were_started() -> bool:  # pragma: no cover (in forked children, whi
     return True
 
 
-# How often a thread of GNU's OpenMP looks for work before it sleeps: for some tenths of a
-# millisecond, in which a loop finds those of the last one awake. By default it looks for several
-# milliseconds, on a processor that BLAS needs for the next gradients: a training step of three
-# layers of 235,000 numbers took 8.0 ms, and takes 3.0.
-_TURNS_OF_WAITING = "5000"
-
-
-@contextmanager
-def _short_waiting() -> Iterator[None]:
-    """Tell it to GNU's OpenMP, which reads its environment as it is loaded, unless the user has."""
-    if os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
-        yield
-        return
-    os.environ["GOMP_SPINCOUNT"] = _TURNS_OF_WAITING
-    try:
-        yield
-    finally:
-        os.environ.pop("GOMP_SPINCOUNT", None)
-
-
 @cache
 def thread_layer() -> str | None:
     """Start Numba's threads, and name the layer that runs them."""
     try:
         from numba.np.ufunc.parallel import _launch_threads
 
-        with _short_waiting():
-            _launch_threads()
+        _launch_threads()
         return str(threading_layer())
     except (ImportError, ValueError):  # no such layer, or no longer this way to start one
         return None

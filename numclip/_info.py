@@ -75,7 +75,7 @@ def _use_of_threads() -> dict[str, Any]:
     layer, most = _compile.thread_layer(), _compile.most_threads()
     try:
         threads, problem = _threads.get_num_threads(), None
-        used = _threads.parts_for(_threads.SERIAL_SIZE) > 1
+        used = _threads.parts_for(_threads.LARGE_SIZE) > 1
     except ValueError as error:  # a bad NUMCLIP_NUM_THREADS
         threads, problem, used = None, str(error), False
     return {"numclip": threads, "most": most, "layer": layer, "used": used, "problem": problem}

@@ -22,5 +22,10 @@ def sources_hash() -> str:
 # Before Numba is imported: a cache that no other state of the sources has written to.
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".cache" / "numba" / sources_hash())
 
+# And then: loops on several threads wherever there may be such, however few calls a test makes.
+from numclip import _threads  # noqa: E402
+
+_threads.CALLS_IN_A_ROW = 0
+
 settings.register_profile("numclip", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("numclip")
