@@ -62,7 +62,7 @@ golden: .venv-golden/.installed
 	.venv-golden/bin/python tests/golden/decay.py --check tests/golden/decay.json
 	.venv-golden/bin/python tests/golden/gradients.py --check tests/golden/gradients.json
 
-# asv's benchmarks of the working tree, beside other libraries. It takes hours: OPTIONS="--quick" runs
+# asv's benchmarks of the working tree, beside other libraries. It takes long: OPTIONS="--quick" runs
 # each once, OPTIONS="--bench GlobalNorm" those whose names match. Shows its results and keeps none.
 bench: .venv-compare/.installed
 	$(call asv,.venv-compare) run --machine $(MACHINE) --environment existing:same $(OPTIONS)
@@ -87,7 +87,7 @@ gpu:
 	$(PYTHON) -m asv_benchmarks.gpu
 
 # numclip beside PyTorch, TensorFlow, optax and NumPy; writes comparison.md and steps.md in
-# docs/performance.
+# docs/performance, and the table in README.md. It takes 20 minutes.
 compare: .venv-compare/.installed
 	.venv-compare/bin/python -m asv_benchmarks.compare
 

@@ -30,7 +30,7 @@ def _prepared(peer: str, operation: str, workload: str, dtype: str) -> tuple[Cas
 
 
 # The fewest samples, the most, and after how many seconds there are to be no more: a benchmark is
-# set up anew before each. All of them take half an hour so, and with asv's own numbers hours.
+# set up anew before each, and with asv's own numbers a whole run takes hours.
 REPEAT = (3, 10, 1.0)
 
 
