@@ -154,7 +154,7 @@ for name, member in list(vars(module).items()):
         ("partial_updates", 2),
         ("filters", 2),
         ("convolution", 2),
-        ("gradients", 3),
+        ("gradients", 4),
         ("startup", 4),
     ],
 )
