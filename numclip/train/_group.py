@@ -271,7 +271,8 @@ class GroupedOptimizer(Minimizer):
         Returns
         -------
         Variable or None
-            Of the variable's shape and dtype. It keeps its array: `Variable.assign` overwrites it.
+            Of the variable's shape and dtype. It keeps its array, which `numclip.Variable.assign`
+            overwrites.
 
         References
         ----------

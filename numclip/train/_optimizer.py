@@ -270,7 +270,8 @@ class Optimizer(Minimizer):
         Returns
         -------
         Variable or None
-            Of the variable's shape and dtype. It keeps its array: `Variable.assign` overwrites it.
+            Of the variable's shape and dtype. It keeps its array, which `numclip.Variable.assign`
+            overwrites.
 
         References
         ----------
