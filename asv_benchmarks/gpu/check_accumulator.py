@@ -12,8 +12,8 @@ import numclip as nc
 
 from ..benchmarks.workloads import as_dtype
 from .agreement import agree
-from .outcomes import Check, unavailable
-from .places import Library, Place, why_not
+from .outcomes import Check, of_each_dtype
+from .places import Library, Place
 from .samples import FLOATING, Scale, normal
 
 _TABLE_ROWS, _WIDTH = 40, 3
@@ -36,11 +36,10 @@ def _added(dtype: str, order: str, scale: Scale, place: Place) -> Any:
 
 
 def checks(library: Library, scale: Scale) -> Iterator[Check]:
-    for dtype in FLOATING:
-        reason = why_not(library, dtype)
-        if reason:
-            yield unavailable(dtype, reason)
-            continue
-        for order in _ORDERS:
-            build = partial(_added, dtype, order, scale)
-            yield Check(f"{dtype}, {order}", partial(agree, library, build))
+    return of_each_dtype(library, FLOATING, partial(_checks_of, library, scale))
+
+
+def _checks_of(library: Library, scale: Scale, dtype: str) -> Iterator[Check]:
+    for order in _ORDERS:
+        build = partial(_added, dtype, order, scale)
+        yield Check(f"{dtype}, {order}", partial(agree, library, build))

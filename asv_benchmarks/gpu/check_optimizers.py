@@ -12,8 +12,8 @@ import numclip as nc
 
 from ..benchmarks.workloads import Shape, as_dtype
 from .agreement import agree
-from .outcomes import Check, unavailable
-from .places import Dtype, Library, Place, why_not
+from .outcomes import Check, of_each_dtype
+from .places import Dtype, Library, Place
 from .samples import FLOATING, Scale, normal
 
 _TABLE_ROWS = 40
@@ -96,15 +96,14 @@ def _train(make: Callable[[], Any], dtype: str, scale: Scale, is_sparse: bool, p
 
 
 def checks(library: Library, scale: Scale) -> Iterator[Check]:
-    for dtype in FLOATING:
-        reason = why_not(library, dtype)
-        if reason:
-            yield unavailable(dtype, reason)
+    return of_each_dtype(library, FLOATING, partial(_checks_of, library, scale))
+
+
+def _checks_of(library: Library, scale: Scale, dtype: str) -> Iterator[Check]:
+    for name, make in _optimizers():
+        if dtype not in _DTYPES_OF_RULES and not name.startswith(_EXAMPLES):
             continue
-        for name, make in _optimizers():
-            if dtype not in _DTYPES_OF_RULES and not name.startswith(_EXAMPLES):
-                continue
-            for is_sparse in (False, True):
-                build = partial(_train, make, dtype, scale, is_sparse)
-                kind = "sparse" if is_sparse else "dense"
-                yield Check(f"{name}, {dtype}, {kind}", partial(agree, library, build))
+        for is_sparse in (False, True):
+            build = partial(_train, make, dtype, scale, is_sparse)
+            kind = "sparse" if is_sparse else "dense"
+            yield Check(f"{name}, {dtype}, {kind}", partial(agree, library, build))

@@ -14,8 +14,8 @@ import numclip as nc
 
 from ..benchmarks.workloads import Array, Shape, as_dtype
 from .agreement import agree
-from .outcomes import Check, unavailable
-from .places import Library, Place, why_not
+from .outcomes import Check, of_each_dtype
+from .places import Library, Place
 from .samples import DTYPES, Scale, normal
 
 _WIDTHS: tuple[Shape, ...] = ((), (5,), (2, 3))
@@ -49,20 +49,19 @@ def _summed(
 
 
 def checks(library: Library, scale: Scale) -> Iterator[Check]:
-    for dtype in DTYPES:
-        reason = why_not(library, dtype)
-        if reason:
-            yield unavailable(dtype, reason)
-            continue
-        sums = (
-            check
-            for rows in scale.rows
-            for width in _WIDTHS
-            for check in _checks_of(library, dtype, rows, width)
-        )
-        yield from islice(sums, 0, None, scale.every)
+    yield from of_each_dtype(library, DTYPES, partial(_sums, library, scale))
     for rows in (-1, _TABLE_ROWS):
         yield Check(f"index {rows}", partial(agree, library, partial(_refused, rows)))
+
+
+def _sums(library: Library, scale: Scale, dtype: str) -> Iterator[Check]:
+    sums = (
+        check
+        for rows in scale.rows
+        for width in _WIDTHS
+        for check in _checks_of(library, dtype, rows, width)
+    )
+    return islice(sums, 0, None, scale.every)
 
 
 def _checks_of(library: Library, dtype: str, rows: int, width: Shape) -> Iterator[Check]:

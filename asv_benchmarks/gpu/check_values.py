@@ -14,8 +14,8 @@ import numclip as nc
 from ..benchmarks.workloads import Array
 from .agreement import agree
 from .operations import Case, Operation, checks_of
-from .outcomes import Check, unavailable
-from .places import Library, Place, why_not
+from .outcomes import Check, of_each_dtype
+from .places import Library, Place
 from .samples import FLOATING, Scale
 
 _INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
@@ -74,14 +74,13 @@ def floats(library: Library, scale: Scale) -> Iterator[Check]:
 
 
 def integers(library: Library, scale: Scale) -> Iterator[Check]:
-    for dtype in _INTEGERS:
-        reason = why_not(library, dtype)
-        if reason:
-            yield unavailable(dtype, reason)
-            continue
-        for size in scale.sizes:
-            build = partial(_integers, dtype, size)
-            yield Check(f"{dtype}, {size:,} numbers", partial(agree, library, build))
+    return of_each_dtype(library, _INTEGERS, partial(_integers_of, library, scale))
+
+
+def _integers_of(library: Library, scale: Scale, dtype: str) -> Iterator[Check]:
+    for size in scale.sizes:
+        build = partial(_integers, dtype, size)
+        yield Check(f"{dtype}, {size:,} numbers", partial(agree, library, build))
 
 
 def _integers(dtype: str, size: int, place: Place) -> Any:

@@ -14,8 +14,8 @@ import numclip as nc
 
 from ..benchmarks.workloads import Array, Shape, as_dtype
 from .agreement import agree
-from .outcomes import Check, unavailable
-from .places import Dtype, Library, Place, why_not
+from .outcomes import Check, of_each_dtype
+from .places import Dtype, Library, Place
 from .samples import DTYPES, Sample, Scale, cast, normal, samples
 
 
@@ -55,20 +55,20 @@ def checks_of(operations: Sequence[Operation], library: Library, scale: Scale) -
 
 
 def _all_checks(operations: Sequence[Operation], library: Library, scale: Scale) -> Iterator[Check]:
-    for dtype in DTYPES:
-        chosen = [each for each in operations if dtype in each.dtypes]
-        if not chosen:
-            continue
-        reason = why_not(library, dtype)
-        if reason:
-            yield unavailable(dtype, reason)
-            continue
-        for sample in samples(dtype, scale):
-            yield from _checks_with(sample, chosen, library, dtype)
-        if scale.long:
-            sample = Sample(f"{scale.long:,} numbers", normal(as_dtype(dtype), scale.long))
-            long = [each for each in chosen if each.is_for_long]
-            yield from _checks_with(sample, long, library, dtype)
+    dtypes = [dtype for dtype in DTYPES if any(dtype in each.dtypes for each in operations)]
+    return of_each_dtype(library, dtypes, partial(_checks_of, operations, library, scale))
+
+
+def _checks_of(
+    operations: Sequence[Operation], library: Library, scale: Scale, dtype: str
+) -> Iterator[Check]:
+    chosen = [each for each in operations if dtype in each.dtypes]
+    for sample in samples(dtype, scale):
+        yield from _checks_with(sample, chosen, library, dtype)
+    if scale.long:
+        sample = Sample(f"{scale.long:,} numbers", normal(as_dtype(dtype), scale.long))
+        long = [each for each in chosen if each.is_for_long]
+        yield from _checks_with(sample, long, library, dtype)
 
 
 def _checks_with(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from time import perf_counter
 from typing import NamedTuple
 
 from .agreement import Disagreement
-from .places import Library, Unavailable
+from .places import Library, Unavailable, why_not
 from .samples import Scale
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
@@ -45,8 +45,19 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def unavailable(name: str, reason: str) -> Check:
-    """Return a check that cannot be made."""
+def of_each_dtype(
+    library: Library, dtypes: Iterable[str], checks: Callable[[str], Iterable[Check]]
+) -> Iterator[Check]:
+    """Yield the checks of each dtype, or one that cannot be made where the library has none."""
+    for dtype in dtypes:
+        reason = why_not(library, dtype)
+        if reason:
+            yield _unavailable(dtype, reason)
+        else:
+            yield from checks(dtype)
+
+
+def _unavailable(name: str, reason: str) -> Check:
 
     def run() -> None:
         raise Unavailable(reason)
