@@ -1,11 +1,11 @@
 """What runs in CUDA's simulator only: in a process of its own, as `make test` starts one."""
 
 import os
-import sys
 import warnings
 from typing import Any
 
 import pytest
+from coroutines import use_coroutines
 from cuda_signatures import SIGNATURES, types_of
 
 from numclip._compile_cuda import CudaKernel
@@ -16,10 +16,8 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
 
 
 @pytest.fixture(autouse=True)
-def simulator() -> None:
-    # The simulator waits for its threads in a loop, which they have to interrupt: 0.1 s for a
-    # call in place of 1.
-    sys.setswitchinterval(5e-5)
+def simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_coroutines(monkeypatch)
     # Kernels run as Python, where NumPy warns of what overflows and of NaN.
     warnings.filterwarnings("ignore", category=RuntimeWarning)
 
