@@ -12,6 +12,7 @@ from rich.table import Table
 import numclip
 from numclip import _compile, _compile_cuda, _threads
 from numclip._kernels.clip import clip_arrays
+from numclip._pace import LARGE_SIZE
 
 # Looked up and not imported: PyTorch alone would take seconds.
 PACKAGES = (
@@ -75,7 +76,7 @@ def _use_of_threads() -> dict[str, Any]:
     layer, most = _compile.thread_layer(), _compile.most_threads()
     try:
         threads, problem = _threads.get_num_threads(), None
-        used = _threads.parts_for(_threads.LARGE_SIZE) > 1
+        used = _threads.parts_for(LARGE_SIZE) > 1
     except ValueError as error:  # a bad NUMCLIP_NUM_THREADS
         threads, problem, used = None, str(error), False
     return {"numclip": threads, "most": most, "layer": layer, "used": used, "problem": problem}

@@ -7,29 +7,20 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache
-from time import perf_counter
 from typing import Any, TypeVar
 
 from numclip import _compile
+from numclip._pace import Pace
 
 # Below this number of elements starting threads costs more than they save: 16 Ki elements take
 # 1.4 us on one thread and 2.5 us on two, 64 Ki take 5.2 and 4.5.
 SERIAL_SIZE = 1 << 16
 
-# Until so many numbers a loop on several threads does not pay for what it costs the program around
-# it. After it GNU's OpenMP has its threads look for more work for milliseconds, on processors that
-# BLAS needs for the next gradients: a training step of three layers of 235,000 numbers took 8.0 ms,
-# and takes 2.6. Where so many loops follow each other closely, there is nothing else between them.
-LARGE_SIZE = 1 << 22
-CALLS_IN_A_ROW = 16
-_SECONDS_BETWEEN, _SECONDS_A_NUMBER = 3e-4, 2e-9
-
 _Part = TypeVar("_Part")
 
 _is_forked = False
 _wanted: int | None = None
-_last_call = 0.0
-_calls_in_a_row = 0
+_pace = Pace()
 
 
 def _after_fork() -> None:  # pragma: no cover (in children, which count no lines)
@@ -127,19 +118,9 @@ def parts_for(size: int) -> int:
     if size < SERIAL_SIZE or _is_forked:
         return 1
     threads = get_num_threads()
-    if threads == 1 or (not _follows_closely(size) and size < LARGE_SIZE):
+    if threads == 1 or not _pace.asks_for_threads(size):
         return 1
     return threads if _compile.threads_are_safe() else 1
-
-
-def _follows_closely(size: int) -> bool:
-    """Tell whether one large loop has followed the other, from start to start, up to this one."""
-    global _last_call, _calls_in_a_row
-    now = perf_counter()
-    is_close = now - _last_call < _SECONDS_BETWEEN + size * _SECONDS_A_NUMBER
-    _calls_in_a_row = _calls_in_a_row + 1 if is_close else 0
-    _last_call = now
-    return _calls_in_a_row >= CALLS_IN_A_ROW
 
 
 def in_parts(

@@ -23,9 +23,9 @@ def sources_hash() -> str:
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".cache" / "numba" / sources_hash())
 
 # And then: loops on several threads wherever there may be such, however few calls a test makes.
-from numclip import _threads  # noqa: E402
+from numclip import _pace  # noqa: E402
 
-_threads.CALLS_IN_A_ROW = 0
+_pace.LARGE_SIZE = 0
 
 settings.register_profile("numclip", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("numclip")

@@ -26,8 +26,8 @@ import numpy as np, numclip as nc
 at_import = compiled()
 clipped, _ = nc.clip_by_global_norm([np.float32([3.0, 4.0])], 1.0)
 at_first_clip = compiled()
-from numclip import _threads
-_threads.CALLS_IN_A_ROW = 0
+from numclip import _pace
+_pace.LARGE_SIZE = 0
 large = [np.ones(100_000, dtype) for dtype in ("f2", "f4", "f8")]
 for out in (None, large):
     nc.clip_by_global_norm(large, 1.0, out=out)

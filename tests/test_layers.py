@@ -12,6 +12,7 @@ PACKAGE = Path(numclip.__file__).parent
 
 LEVELS = {
     "_compile": 0,
+    "_pace": 0,
     "_compile_cuda": 1,
     "_kernels": 2,
     "_threads": 3,

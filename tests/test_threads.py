@@ -19,8 +19,8 @@ from numclip import _compile, _threads
 DIGEST = """
 import hashlib, sys
 import numpy as np, numclip as nc
-from numclip import _threads
-_threads.CALLS_IN_A_ROW = 0  # several threads from the first call on
+from numclip import _pace, _threads
+_pace.LARGE_SIZE = 0  # several threads from the first call on
 nc.set_num_threads(int(sys.argv[1]))
 digest = hashlib.sha256()
 generator = np.random.default_rng(0)
@@ -174,35 +174,11 @@ def test_one_thread_runs_the_serial_kernel(monkeypatch: pytest.MonkeyPatch) -> N
     assert _threads.parts_for(1000) == 1
 
 
-@pytest.mark.usefixtures("thread_setting")
-def test_threads_are_for_large_loops_and_those_that_follow_closely(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now, size = 1000.0, _threads.SERIAL_SIZE
-    monkeypatch.setattr(_threads, "perf_counter", lambda: now)
-    monkeypatch.setattr(_threads, "CALLS_IN_A_ROW", 3)
-    monkeypatch.setattr(_threads, "_last_call", 0.0)
-    monkeypatch.setattr(_threads, "_calls_in_a_row", 0)
-    monkeypatch.setattr(_compile, "threads_are_safe", lambda: True)
-    monkeypatch.setattr(_threads, "get_num_threads", lambda: 2)
-    found = []
-    for seconds in (1e-4, 1e-4, 1e-4, 1e-4, 1e-3, 1e-4):
-        found.append(_threads.parts_for(size))
-        now += seconds
-    assert found == [1, 1, 1, 2, 2, 1]
-    # The larger the loop, the longer it takes itself.
-    assert [_threads.parts_for(_threads.LARGE_SIZE - 1) for _ in range(4)][-1] == 2
-    now += 1
-    assert _threads.parts_for(_threads.LARGE_SIZE - 1) == 1
-    assert _threads.parts_for(_threads.LARGE_SIZE) == 2
-    assert _threads.parts_for(size - 1) == 1
-
-
 CONCURRENT = """
 import sys, threading, time
 import numpy as np, numclip as nc
-from numclip import _threads
-_threads.CALLS_IN_A_ROW = 0  # several threads from the first call on
+from numclip import _pace, _threads
+_pace.LARGE_SIZE = 0  # several threads from the first call on
 nc.set_num_threads(2)
 large = [np.full(200_000, 1e-3, np.float32), np.ones(5)]
 small = [np.full((8, 8), 0.5, np.float32) for _ in range(50)]
@@ -241,8 +217,8 @@ def test_many_python_threads_at_once(layer: str) -> None:
 FORK = """
 import os, threading
 import numpy as np, numclip as nc
-from numclip import _threads
-_threads.CALLS_IN_A_ROW = 0  # several threads from the first call on
+from numclip import _pace, _threads
+_pace.LARGE_SIZE = 0  # several threads from the first call on
 nc.set_num_threads(2)
 x = np.ones(1_000_000, np.float32)
 before = nc.clip_by_norm(x, 1.0)
@@ -303,8 +279,8 @@ def test_fork_while_a_thread_compiles() -> None:
 FORK_BEFORE_THREADS = """
 import os
 import numpy as np, numclip as nc
-from numclip import _threads
-_threads.CALLS_IN_A_ROW = 0  # several threads from the first call on
+from numclip import _pace, _threads
+_pace.LARGE_SIZE = 0  # several threads from the first call on
 nc.set_num_threads(2)
 child = os.fork()
 if child == 0:
@@ -322,8 +298,8 @@ def test_child_of_a_parent_without_threads_has_its_own() -> None:
 POOL = """
 import multiprocessing, sys
 import numpy as np, numclip as nc
-from numclip import _threads
-_threads.CALLS_IN_A_ROW = 0  # several threads from the first call on
+from numclip import _pace, _threads
+_pace.LARGE_SIZE = 0  # several threads from the first call on
 
 def clip(seed):
     x = np.random.default_rng(seed).standard_normal(300_000, dtype=np.float32)

@@ -24,7 +24,8 @@ is that of the norm that the contender finds, relative to the sum of the squares
 (for slices and summed rows: of the norm of the result). Over the limit means that every call
 scales: what is clipped in place meets a limit that shrinks with it, and gets its numbers back
 outside the time. Where an error is infinite, the norm was beyond the dtype's range. Up to four
-million numbers numclip takes several threads only where calls follow each other closely, as here.
+million numbers numclip takes several threads only where calls follow each other closely, as here,
+and only if it finds that faster.
 """
 
 _NUMPY = """\
