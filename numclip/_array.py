@@ -84,6 +84,16 @@ def _refuse_recorded(value: object, argument: str, expected: str) -> None:
         )
 
 
+def _refuse_masked(value: object, argument: str, expected: str) -> None:
+    """Refuse numbers that are not to count, of which NumPy would make some like all others."""
+    # numpy.ma takes 8 ms to import, and plain arrays come most.
+    if isinstance(value, np.ndarray) and type(value) is not np.ndarray and np.ma.is_masked(value):
+        raise TypeError(
+            f"`{argument}` must be {expected}, got {describe(value)} with masked elements, whose"
+            " mask would be lost: `filled` gives them numbers"
+        )
+
+
 def as_array(
     value: object,
     argument: str,
@@ -105,6 +115,7 @@ def _as_host_array(
     value: object, argument: str, accepts: Callable[[np.dtype[Any]], bool], expected: str
 ) -> Array:
     _refuse_recorded(value, argument, expected)
+    _refuse_masked(value, argument, expected)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
@@ -154,6 +165,7 @@ def as_integers(value: object, argument: str) -> Array:
 
 def _as_host_integers(value: object, argument: str) -> Array:
     _refuse_recorded(value, argument, "integers")
+    _refuse_masked(value, argument, "integers")
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:

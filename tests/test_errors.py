@@ -121,6 +121,11 @@ def read_only(array: Array) -> Array:
     return array
 
 
+def masked(array: Array) -> Array:
+    """Return an array whose first element does not count."""
+    return np.ma.masked_array(array, np.arange(array.size) == 0)  # type: ignore[no-any-return]
+
+
 def slices(values: Any = None, indices: Any = (1, 0), dense_shape: Any = (4, 3)) -> Slices:
     values = matrix() if values is None else values
     return Slices(
@@ -144,6 +149,7 @@ NO_TENSORS: dict[str, tuple[Callable[[], Any], str]] = {
     "ragged list": (lambda: [[1.0], [2.0, 3.0]], "[[1.0], [2.0, 3.0]]"),
     "scipy sparse": (sparse, "csr_array"),
     "function": (lambda: vector, "function"),
+    "masked array": (lambda: masked(vector()), "MaskedArray"),
 }
 INTEGERS: dict[str, tuple[Callable[[], Any], str]] = {
     "int8": (lambda: np.array([1], np.int8), "int8"),
@@ -212,6 +218,12 @@ def slices_refused() -> dict[str, Case]:
         "scalar values": (lambda: slices(np.array(1.0), (0,)), ValueError, "indices", "()"),
         "float indices": (lambda: slices(indices=(1.0, 0.0)), TypeError, "indices", "float64"),
         "bool indices": (lambda: slices(indices=(True, False)), TypeError, "indices", "bool"),
+        "masked indices": (
+            lambda: slices(indices=masked(np.array([1, 0]))),
+            TypeError,
+            "indices",
+            "MaskedArray",
+        ),
         "no indices": (lambda: slices(indices=None), TypeError, "indices", "object"),
         "ragged indices": (lambda: slices(indices=[[1], [0, 2]]), TypeError, "indices", "[[1]"),
         "no values": (lambda: Slices(None, np.array([0])), TypeError, "values", "None"),
@@ -927,6 +939,12 @@ PAIRS: dict[str, tuple[Callable[[], Any], type[Exception], str, str]] = {
         TypeError,
         "[0]",
         "float64",
+    ),
+    "masked gradient": (
+        lambda: (masked(vector()), variable(vector())),
+        TypeError,
+        "[0]",
+        "with masked elements",
     ),
     "scipy gradient": (lambda: (sparse(), variable(matrix())), TypeError, "[0]", "csr_array"),
     "wrong shape": (lambda: (np.ones(4), variable(vector())), ValueError, "[0]", "(4,)"),
