@@ -5,6 +5,7 @@ loop: all of these tests took five times as long. Here each thread runs up to it
 an order that is shuffled at each: what lacks a barrier finds what was not written yet.
 """
 
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -28,7 +29,8 @@ class _Thread(greenlet):
 
 
 class _Block:
-    def __init__(self, function: Any, grid: Any, shape: Any, debug: bool) -> None:
+    def __init__(self, random: Random, function: Any, grid: Any, shape: Any, debug: bool) -> None:
+        self._random = random
         self._function = function
         self._shape = shape
 
@@ -36,9 +38,8 @@ class _Block:
         threads = [_Thread(block, place) for place in np.ndindex(*self._shape)]
         for thread in threads:
             thread.run = lambda: self._function(*arguments)
-        shuffle = Random(0).shuffle
         while threads:
-            shuffle(threads)
+            self._random.shuffle(threads)
             for thread in threads:
                 thread.switch()
             waiting = [thread for thread in threads if not thread.dead]
@@ -51,5 +52,5 @@ class _Threading:
 
 
 def use_coroutines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "BlockManager", _Block)
+    monkeypatch.setattr(kernel, "BlockManager", partial(_Block, Random(0)))
     monkeypatch.setattr(kernelapi, "threading", _Threading)

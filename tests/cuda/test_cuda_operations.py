@@ -147,6 +147,17 @@ def test_any_number_of_threads(threads: int, monkeypatch: pytest.MonkeyPatch) ->
         assert bits(rows) == bits(nc.clip_by_norm(x, 1.0, axes=axis))
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_slices_of_several_chunks(dtype: str, axis: int) -> None:
+    x = normal(dtype_named(dtype), 5, 2 * CHUNK + 1)
+    x = x if axis == 1 else np.ascontiguousarray(x.T)
+    for magnitude in (1.0, 1e-30):
+        rows = (x * magnitude).astype(x.dtype)
+        expected = nc.clip_by_norm(rows, magnitude, axes=axis)
+        assert bits(nc.clip_by_norm(on_device(rows), magnitude, axes=axis)) == bits(expected)
+
+
 def test_tensors_of_many_chunks() -> None:
     """Sums are added as on the host where a tensor has more chunks than a chunk has numbers."""
     sizes = [CHUNK * CHUNK * 2 + 1, 5, 0, CHUNK * CHUNK, CHUNK * CHUNK + 1]
