@@ -1,7 +1,5 @@
-"""How numclip compiles: what a rule is, what a kernel is, and when a compiled kernel is stale."""
+"""How numclip compiles: what a rule is, and what a kernel is."""
 
-import hashlib
-import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +22,8 @@ from numba.core import cgutils, codegen
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic, models, overload, register_jitable, register_model
 
+from numclip._kernel_cache import keep_on_disk
+
 __all__ = [
     "array_at",
     "cgutils",
@@ -45,32 +45,9 @@ __all__ = [
     "register_model",
     "rule",
     "set_num_threads",
-    "sources_hash",
-    "stamp_cache",
     "subkernel",
     "types",
 ]
-
-
-def sources_hash() -> str:
-    """Digest numclip's own sources."""
-    package = os.path.dirname(__file__)
-    # In half of the time that `pathlib` takes, at each import.
-    paths = [
-        os.path.join(folder, name)
-        for folder, _, names in os.walk(package)
-        for name in names
-        if name.endswith(".py")
-    ]
-    digest = hashlib.sha256()
-    for path in sorted(paths):
-        digest.update(os.path.relpath(path, package).encode())
-        with open(path, "rb") as file:
-            digest.update(file.read())
-    return digest.hexdigest()
-
-
-_STAMP = (sources_hash(),)
 
 
 def rule(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,7 +85,7 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any
             dispatcher = njit(cache=True, **options)(function)
         except RuntimeError:  # no folder that could hold the cache is writable
             dispatcher = None
-        if not stamp_cache(dispatcher):
+        if not keep_on_disk(dispatcher):
             dispatcher = njit(**options)(function)
     if config.DISABLE_JIT:
         dispatcher.compile = _compiling()(dispatcher.compile)
@@ -126,25 +103,6 @@ def _compiling() -> Iterator[None]:
         yield
     finally:
         config.DISABLE_JIT = before
-
-
-def stamp_cache(dispatcher: Any) -> bool:
-    """Key a kernel's disk cache by all of numclip's sources.
-
-    Numba's own stamp is that of the kernel's file alone: a rule changed in another file would
-    leave the old machine code in use. Without Numba's private attribute there is no disk cache.
-    """
-    cache_file: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    if not hasattr(cache_file, "_source_stamp"):
-        return False
-    cache_file._source_stamp = _STAMP
-    return True
-
-
-def cache_folder(kernel: Any) -> str | None:
-    """Return where a kernel is kept on disk, None if it is not."""
-    folder: str | None = getattr(getattr(kernel, "stats", None), "cache_path", None)
-    return folder
 
 
 @intrinsic  # type: ignore[untyped-decorator]

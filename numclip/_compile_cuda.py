@@ -14,7 +14,7 @@ from typing import Any
 
 from numba import config, float64, int64, typeof
 
-from numclip._compile import stamp_cache
+from numclip._kernel_cache import keep_on_disk
 
 INSTALL = "pip install -U 'numba-cuda[cu13]', or 'numba-cuda[cu12]' for a driver of CUDA 12"
 
@@ -167,7 +167,7 @@ class CudaKernel:
             dispatcher = jit(with_cuda(self.function), cache=True)
         except RuntimeError:  # no folder that could hold the cache is writable
             return jit(with_cuda(self.function))
-        return dispatcher if stamp_cache(dispatcher) else jit(with_cuda(self.function))
+        return dispatcher if keep_on_disk(dispatcher) else jit(with_cuda(self.function))
 
     def _simulate(self, units: int, arguments: Any) -> None:
         kernel = numba_cuda().jit(self.function)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 import numclip
-from numclip import _compile, _compile_cuda, _threads
+from numclip import _compile, _compile_cuda, _kernel_cache, _threads
 from numclip._kernels.clip import clip_arrays
 from numclip._pace import LARGE_SIZE
 
@@ -46,7 +46,7 @@ def facts() -> dict[str, Any]:
         "processor": _processor(),
         "threads": _use_of_threads(),
         "cuda": _cuda(),
-        "cache": _cache(_compile.cache_folder(clip_arrays)),
+        "cache": _cache(_kernel_cache.cache_folder(clip_arrays)),
         "environment": {
             name: value
             for name, value in sorted(os.environ.items())

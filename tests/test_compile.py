@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -136,9 +135,8 @@ def test_kernels_compile_where_users_have_turned_that_off() -> None:
     assert process.stdout == "[0.6, 0.8] 512.0 [0.5, 2.0]\n", process.stderr
 
 
-def test_without_numbas_private_stamp_nothing_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not _compile.stamp_cache(SimpleNamespace())
-    monkeypatch.setattr(_compile, "stamp_cache", lambda dispatcher: False)
+def test_a_kernel_that_is_not_kept_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_compile, "keep_on_disk", lambda dispatcher: False)
     kernel: Any = _compile.kernel(_double)
     assert kernel(2.0) == 4.0
     assert kernel.stats.cache_path is None
@@ -146,8 +144,3 @@ def test_without_numbas_private_stamp_nothing_is_cached(monkeypatch: pytest.Monk
 
 def _double(x):  # type: ignore[no-untyped-def]
     return 2 * x
-
-
-def test_hash_follows_the_sources() -> None:
-    assert len(_compile.sources_hash()) == 64
-    assert _compile.sources_hash() == _compile.sources_hash()

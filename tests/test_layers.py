@@ -11,8 +11,9 @@ import numclip
 PACKAGE = Path(numclip.__file__).parent
 
 LEVELS = {
-    "_compile": 0,
+    "_kernel_cache": 0,
     "_pace": 0,
+    "_compile": 1,
     "_compile_cuda": 1,
     "_kernels": 2,
     "_threads": 3,
