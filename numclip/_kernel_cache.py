@@ -64,7 +64,7 @@ class KernelFiles:
         """Remove nothing: what is compiled anew replaces what is there."""
 
     def _path(self, key: Hashable) -> str:
-        name = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
+        name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
         return os.path.join(self._folder, f"{self._kernel}.{name}.nbc")
 
     def _digest(self, content: bytes) -> bytes:

@@ -9,7 +9,7 @@ from arrays import DTYPES, Array, dtype_named, normal
 import numclip as nc
 
 # More numbers than kernels leave in the cache, in arrays that end within a block of them.
-SIZES = (2**20 + 7, 1, 4096 + 513, 300)
+SIZES = (2**22 + 7, 1, 4096 + 513, 300)
 
 
 def gradients(dtype: str) -> list[Array]:
@@ -54,7 +54,7 @@ def test_scaled_as_one_number_after_another(dtype: str) -> None:
 
 
 def test_bounds_of_many_numbers() -> None:
-    x = normal(np.dtype(np.float32), 2**20 + 7)
+    x = normal(np.dtype(np.float32), 2**22 + 7)
     assert np.array_equal(nc.clip_by_value(x, -0.5, 0.25), np.clip(x, -0.5, 0.25))
 
 
