@@ -86,7 +86,7 @@ def _refuse_recorded(value: object, argument: str, expected: str) -> None:
 
 def _refuse_masked(value: object, argument: str, expected: str) -> None:
     """Refuse numbers that are not to count, of which NumPy would make some like all others."""
-    # numpy.ma takes 8 ms to import, and plain arrays come most.
+    # Plain arrays come most, and numpy.ma takes 16 ms to import.
     if isinstance(value, np.ndarray) and type(value) is not np.ndarray and np.ma.is_masked(value):
         raise TypeError(
             f"`{argument}` must be {expected}, got {describe(value)} with masked elements, whose"

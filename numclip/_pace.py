@@ -11,10 +11,12 @@ from time import perf_counter
 LARGE_SIZE = 1 << 22
 _SECONDS_BETWEEN, _SECONDS_A_NUMBER = 3e-4, 2e-9
 
-# So many loops in a row run on one thread, as many then on several, and those that follow on what
-# was faster. Two threads that the system keeps on one processor take ten times as long as one.
+# So many loops in a row run on one thread, then as many on several, and the next ones that follow
+# closely on what was faster. Threads that the system keeps on one processor wait for each other, so
+# that several get no more than so many times what the loops on one thread took.
 TRIED = 16
 DECIDED = 1000
+MOST = 4
 
 
 class Pace:
@@ -23,9 +25,11 @@ class Pace:
     def __init__(self) -> None:
         self._started = 0.0
         self._size = 0
-        self._loops = 0
-        self._times: list[float] = []
-        self._is_faster_on_threads = False
+        self._in_a_row = 0
+        self._on_one: list[float] = []
+        self._on_several: list[float] = []
+        self._left = 0
+        self._is_faster_on_several = False
 
     def asks_for_threads(self, size: int) -> bool:
         """Tell whether a loop over so many numbers is to start on several threads."""
@@ -35,20 +39,31 @@ class Pace:
         now = perf_counter()
         self._note(now - self._started)
         self._started, self._size = now, size
-        tried = len(self._times)
-        return tried >= TRIED and (tried < 2 * TRIED or self._is_faster_on_threads)
+        if self._left > 0:
+            return self._is_faster_on_several and self._in_a_row >= TRIED
+        return len(self._on_one) == TRIED
 
     def _note(self, seconds: float) -> None:
         """Take the time from the start of the loop before."""
         is_close = seconds < _SECONDS_BETWEEN + self._size * _SECONDS_A_NUMBER
-        self._loops = self._loops + 1 if is_close else 0
-        if self._loops % DECIDED == 0:
-            self._times = []
-        elif len(self._times) < 2 * TRIED:
-            self._times.append(seconds / self._size)
-            if len(self._times) == 2 * TRIED:
-                one, several = self._times[:TRIED], self._times[TRIED:]
-                self._is_faster_on_threads = _without_slowest(several) < _without_slowest(one)
+        self._in_a_row = self._in_a_row + 1 if is_close else 0
+        if self._left > 0:
+            self._left -= 1
+        elif len(self._on_one) == TRIED:
+            self._on_several.append(seconds / self._size)
+            self._decide()
+        elif is_close:
+            self._on_one.append(seconds / self._size)
+        else:
+            self._on_one = []
+
+    def _decide(self) -> None:
+        one, several = self._on_one, self._on_several
+        is_too_slow = sum(several) > MOST * sum(one)
+        if is_too_slow or len(several) == TRIED:
+            is_faster = _without_slowest(several) < _without_slowest(one)
+            self._is_faster_on_several = is_faster and not is_too_slow
+            self._left, self._on_one, self._on_several = DECIDED, [], []
 
 
 def _without_slowest(times: list[float]) -> float:

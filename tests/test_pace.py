@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from numclip import _compile, _pace, _threads
-from numclip._pace import DECIDED, TRIED, Pace
+from numclip._pace import DECIDED, MOST, TRIED, Pace
 
 SIZE = 1 << 17
 CLOSE, FAR = 1e-4, 1e-3
@@ -37,10 +37,16 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Program:
 @pytest.mark.parametrize("is_faster", [False, True])
 def test_what_was_faster_is_kept_to_and_tried_again(program: Program, is_faster: bool) -> None:
     trial = [False] * TRIED + [True] * TRIED
-    decided = [is_faster] * (DECIDED - 2 * TRIED)
+    decided = [is_faster] * DECIDED
     seconds = {False: CLOSE, True: CLOSE / 2 if is_faster else CLOSE * 2}
-    found = program.run(2 * DECIDED + TRIED, seconds.__getitem__)
-    assert found == 2 * (trial + decided) + [False] * TRIED
+    expected = 2 * (trial + decided) + trial
+    assert program.run(len(expected), seconds.__getitem__) == expected
+
+
+def test_threads_that_wait_for_each_other_are_given_up(program: Program) -> None:
+    slow = CLOSE * MOST * TRIED / 2.5
+    found = program.run(DECIDED, lambda on_threads: slow if on_threads else CLOSE)
+    assert found == [False] * TRIED + [True] * 3 + [False] * (DECIDED - TRIED - 3)
 
 
 def test_one_slow_loop_decides_nothing(program: Program) -> None:
@@ -49,11 +55,18 @@ def test_one_slow_loop_decides_nothing(program: Program) -> None:
     assert found[-1]
 
 
-def test_a_pause_ends_it(program: Program) -> None:
-    assert program.run(TRIED + 1, lambda _: CLOSE)[-1]
-    assert program.run(1, lambda _: FAR) == [True]
-    assert program.run(TRIED, lambda _: CLOSE) == [False] * TRIED
-    assert program.run(100, lambda _: FAR) == [True] + [False] * 99
+def test_loops_that_do_not_follow_closely_take_one_thread(program: Program) -> None:
+    for _ in range(3):
+        assert not any(program.run(TRIED - 1, lambda _: CLOSE) + program.run(1, lambda _: FAR))
+
+
+def test_after_a_pause_what_was_faster_is_kept_to(program: Program) -> None:
+    def seconds(on_threads: bool) -> float:
+        return CLOSE / 2 if on_threads else CLOSE
+
+    assert program.run(2 * TRIED + 2, seconds)[-1]
+    program.run(1, lambda _: FAR)
+    assert program.run(TRIED + 9, seconds) == [False] * TRIED + [True] * 9
 
 
 def test_the_larger_a_loop_is_the_longer_it_takes_itself(program: Program) -> None:

@@ -1,8 +1,8 @@
 """CUDA's simulator with a coroutine for each thread of a block.
 
 The simulator's own are threads of the operating system, which wait for one another by asking in a
-loop: all of these tests took five times as long. Here each thread runs up to its next barrier, in
-an order that is shuffled at each: what lacks a barrier finds what was not written yet.
+loop: the tests of optimizers took 111 s in place of 6. Here each thread runs up to its next
+barrier, in an order that is shuffled at each: what lacks one finds what was not written yet.
 """
 
 from functools import partial
