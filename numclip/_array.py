@@ -85,7 +85,7 @@ def _refuse_recorded(value: object, argument: str, expected: str) -> None:
 
 
 def _refuse_masked(value: object, argument: str, expected: str) -> None:
-    """Refuse numbers that are not to count, of which NumPy would make some like all others."""
+    """Refuse masked elements, which NumPy would take for numbers like the others."""
     # Plain arrays come most, and numpy.ma takes 16 ms to import.
     if isinstance(value, np.ndarray) and type(value) is not np.ndarray and np.ma.is_masked(value):
         raise TypeError(

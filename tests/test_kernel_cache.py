@@ -146,7 +146,7 @@ def _double(x):  # type: ignore[no-untyped-def]
     return 2 * x
 
 
-def test_hash_follows_the_sources() -> None:
+def test_the_hash_of_the_same_sources_is_the_same() -> None:
     assert len(sources_hash()) == 64
     sources_hash.cache_clear()
     assert sources_hash() == sources_hash()
