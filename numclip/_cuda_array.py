@@ -119,12 +119,16 @@ def seen(array: Any, library: Library) -> CudaArray:
 
 
 class Columns(NamedTuple):
-    """Where arrays of one library and one device lie, all in C order: a number for each."""
+    """Where arrays of one library and one device lie, all in C order: a number for each.
+
+    `kinds` are their dtypes, and `dtypes` that of each, None where they are all of one.
+    """
 
     like: CudaArray
     addresses: HostArray
     sizes: HostArray
-    dtypes: Sequence[np.dtype[Any]]
+    kinds: frozenset[np.dtype[Any]]
+    dtypes: Sequence[np.dtype[Any]] | None
 
     def spans(self) -> tuple[HostArray, HostArray]:
         """Return first and last addresses of those that hold anything, sorted by the first."""
@@ -136,9 +140,10 @@ class Columns(NamedTuple):
 
     def by_dtype(self, number_of: Callable[[np.dtype[Any]], int]) -> int | HostArray:
         """Return a number for each dtype: one for all arrays where they are of one dtype."""
-        numbers = {dtype: number_of(dtype) for dtype in set(self.dtypes)}
-        if len(numbers) == 1:
-            return numbers[self.dtypes[0]]
+        numbers = {dtype: number_of(dtype) for dtype in self.kinds}
+        if self.dtypes is None:
+            (number,) = numbers.values()
+            return number
         return np.array([numbers[dtype] for dtype in self.dtypes], np.int64)
 
 
@@ -150,11 +155,14 @@ def columns_of_views(library: Library, arrays: Sequence[Any]) -> Columns | None:
     ):
         return None
     present = [view for view in views if view is not None]
+    dtypes = [view.dtype for view in present]
+    kinds = frozenset(dtypes)
     return Columns(
         first,
         np.array([view.address for view in present], np.int64),
         np.array([view.size for view in present], np.int64),
-        [view.dtype for view in present],
+        kinds,
+        None if len(kinds) == 1 else dtypes,
     )
 
 

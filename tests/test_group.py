@@ -278,13 +278,13 @@ def test_many_small_variables_take_one_call_for_each_rule(monkeypatch: pytest.Mo
             for i in range(500):
                 store.variable(f"w{i}", np.zeros(3, np.float32))
     calls: list[Any] = []
-    kernel = _host_table.update_chunks
+    loop, parallel = _host_table._UPDATE_LOOPS
 
     def counted(*arguments: Any) -> None:
         calls.append(arguments)
-        kernel(*arguments)
+        loop(*arguments)
 
-    monkeypatch.setattr(_host_table, "update_chunks", counted)
+    monkeypatch.setattr(_host_table, "_UPDATE_LOOPS", (counted, parallel))
     grouped = Grouped([("backbone", Descent(0.1)), ("head", Adam(0.1))], global_clipnorm=1.0)
     for _ in range(2):
         calls.clear()

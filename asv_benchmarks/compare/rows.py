@@ -268,7 +268,15 @@ _AGAINST_MACHINE = (
         "clip and Adam, 5 reads and 3 writes",
         "32M",
         "clip_and_adam",
-        "plain_step",
+        "plain_adam",
+        1.15,
+    ),
+    (
+        STEP_MACHINE,
+        "clip and Momentum, 4 reads and 2 writes",
+        "32M",
+        "clip_and_momentum",
+        "plain_momentum",
         1.15,
     ),
     *[
@@ -277,7 +285,7 @@ _AGAINST_MACHINE = (
             "clip and gradient descent, 3 reads and 1 write",
             workload,
             "clip_and_gradient_descent",
-            "plain_descent",
+            "plain_gradient_descent",
             1.15,
         )
         for workload in ("32M", "bert-base")

@@ -5,10 +5,10 @@ Beside `table.py` and `clip.py`, as each kernel takes 0.4 ms of the import of th
 
 import numpy as np
 
-from numclip._compile import kernel, locked_kernel, rule
+from numclip._compile import kernel, locked_kernel, parallel_kernel, prange, rule
 from numclip._kernels.clip import clip_factors
 from numclip._kernels.factor import clip_factor, slack_of
-from numclip._kernels.norm import add_squares, norm_of_squares, norm_of_sums, sum_rows
+from numclip._kernels.norm import add_squares, norm_of_squares, sum_chunks, sum_rows
 from numclip._kernels.table import (
     DOUBLE_FACTOR,
     FACTOR,
@@ -81,48 +81,59 @@ def kinds_of(table):
 
 @rule
 def _store_factors(table, row, factors, powers):
-    """Leave factors in the columns of a wide table, and their powers in an array of its own."""
+    """Leave factors in the columns of a wide table, and their powers in an array of its own.
+
+    Tells whether any power is not zero.
+    """
     reals = table.view(np.float64)
     reals[row, FACTOR], powers[row, 0] = factors[0]
     reals[row, DOUBLE_FACTOR], powers[row, 1] = factors[1]
+    return powers[row, 0] != 0 or powers[row, 1] != 0
 
 
 @rule
-def _store_common_factors(table, root, exponent, limit, powers):
-    factors = clip_factors(table, root, exponent, limit, 0)
-    for row in range(table.shape[0]):
-        _store_factors(table, row, factors, powers)
+def _own_factors(table, row, total, exponent, limit):
+    root, exponent = add_squares(total, exponent)
+    slack = slack_of(table[row, SIZE], 1)
+    single = clip_factor(root, exponent, limit, slack, True)
+    return single, clip_factor(root, exponent, limit, slack, False)
 
 
 @kernel
-def limit_all(table, sums, limit, powers):
-    """Store the factors that bring the common norm to the limit; the chunks' sums are known.
-
-    Returns the norm. A limit of infinity leaves factors of 1.
-    """
-    root, exponent = norm_of_sums(table, sums)
-    _store_common_factors(table, root, exponent, limit, powers)
-    return root, exponent
-
-
-@kernel
-def limit_all_and_keep(table, sums, limit, powers, norms):
-    """Do as `limit_all`, and store the norm of each tensor, none of which is None."""
+def limit_sums(table, sums, limit, limits_each, powers, norms):
+    """Do as `limit_norms`; the chunks' sums are known."""
     totals, exponents = sum_rows(table, sums)
-    for row in range(table.shape[0]):
+    for row in range(norms.size):
         norms[row] = norm_of_squares(totals[row], exponents[row])
+    in_steps = False
+    if limits_each:
+        for row in range(table.shape[0]):
+            alone = slice(row, row + 1)
+            factors = _own_factors(table, row, totals[alone], exponents[alone], limit)
+            in_steps |= _store_factors(table, row, factors, powers)
     root, exponent = add_squares(totals, exponents)
-    _store_common_factors(table, root, exponent, limit, powers)
-    return root, exponent
+    if not limits_each:
+        factors = clip_factors(table, root, exponent, limit, 0)
+        for row in range(table.shape[0]):
+            in_steps |= _store_factors(table, row, factors, powers)
+    return root, exponent, in_steps
 
 
 @kernel
-def limit_each(table, sums, limit, powers):
-    """Store the factors that bring the norm of each tensor to the limit, as `limit_all`."""
-    totals, exponents = sum_rows(table, sums)
-    for row in range(table.shape[0]):
-        root, exponent = add_squares(totals[row : row + 1], exponents[row : row + 1])
-        slack = slack_of(table[row, SIZE], 1)
-        single = clip_factor(root, exponent, limit, slack, True)
-        double = clip_factor(root, exponent, limit, slack, False)
-        _store_factors(table, row, (single, double), powers)
+def limit_norms(table, chunks, limit, limits_each, powers, norms):
+    """Store the factors that bring the common norm to the limit, or the norm of each tensor.
+
+    None of the tensors is None. A limit of infinity leaves factors of 1. Stores the norm of each in
+    `norms`, if that has room; returns the common norm, and whether any power is not zero.
+    """
+    sums = np.empty(chunks)
+    sum_chunks(table, sums, 0, chunks)
+    return limit_sums(table, sums, limit, limits_each, powers, norms)
+
+
+@parallel_kernel
+def limit_norms_parallel(table, chunks, limit, limits_each, powers, norms, parts):
+    sums = np.empty(chunks)
+    for part in prange(parts):
+        sum_chunks(table, sums, part * chunks // parts, (part + 1) * chunks // parts)
+    return limit_sums(table, sums, limit, limits_each, powers, norms)

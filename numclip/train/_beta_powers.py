@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -25,16 +24,17 @@ class BetaPowers:
 
     def step_size(self, rate: Any, beta1: Any, beta2: Any) -> Any:
         power1, power2 = self._now(beta1, beta2)
-        one = type(rate)(1)
         # To silence warnings takes longer than all the rest.
-        is_usual = power1 < 1 and power2 < 1
-        with nullcontext() if is_usual else np.errstate(all="ignore"):
-            return rate * np.sqrt(one - power2) / (one - power1)
+        if power1 < 1 and power2 < 1:
+            return _step_size(rate, power1, power2)
+        with np.errstate(all="ignore"):
+            return _step_size(rate, power1, power2)
 
     def advance(self, beta1: float, beta2: float) -> None:
         for kind in _KINDS:
-            power1, power2 = self._now(kind(beta1), kind(beta2))
-            self._powers[kind] = power1 * kind(beta1), power2 * kind(beta2)
+            now1, now2 = kind(beta1), kind(beta2)
+            power1, power2 = self._now(now1, now2)
+            self._powers[kind] = power1 * now1, power2 * now2
 
     def state(self) -> dict[str, Any]:
         """Return the two powers in each type, both NaN before the first step."""
@@ -50,3 +50,8 @@ class BetaPowers:
             power1, power2 = np.asarray(state[f"beta_powers_{kind.__name__}"])
             if not (np.isnan(power1) and np.isnan(power2)):
                 self._powers[kind] = power1, power2
+
+
+def _step_size(rate: Any, power1: Any, power2: Any) -> Any:
+    one = type(rate)(1)
+    return rate * np.sqrt(one - power2) / (one - power1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from numclip import _cuda_libraries, _cuda_memory
-from numclip._cuda_array import Columns, CudaArray
+from numclip._cuda_array import Columns, CudaArray, HostArray
 from numclip._cuda_slices import groups_of, sum_groups, width_of
 from numclip._cuda_tensors import (
     FLOATING,
@@ -31,6 +32,7 @@ from numclip.train._updates import Step, Update
 _BOUNDS = slice(kernels.LOWEST, kernels.HIGHEST + 1)
 
 _COPIED = _GradientDescent(-1.0)
+_SHAPE = attrgetter("shape")
 
 
 def _on_device(variable: Variable) -> CudaArray:
@@ -83,18 +85,90 @@ class _Table:
             _cuda_memory.launch(update_cuda, self._like, table.chunks, *arguments)
 
 
+class Plan(NamedTuple):
+    """What is known of variables that a step comes with, and stays so until the next."""
+
+    variables: tuple[Variable, ...]
+    there: Columns
+    # All of the table but the gradients' addresses, and those of slots that are not made yet.
+    entries: Any
+    has_all_slots: bool
+    # Whether either all variables have slots, or none.
+    is_complete: bool
+    # Where variables and slots begin and end, sorted.
+    starts: HostArray
+    ends: HostArray
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """Become None in copies, and in other processes: the addresses are not of their slots."""
+        return type(None), ()
+
+    def holds(self, there: Columns) -> bool:
+        """Tell whether the variables are still where they were."""
+        return (
+            there.like.device == self.there.like.device
+            and there.kinds == self.there.kinds
+            and there.dtypes == self.there.dtypes
+            and np.array_equal(there.addresses, self.there.addresses)
+            and np.array_equal(there.sizes, self.there.sizes)
+        )
+
+    def meets(self, gradients: Columns) -> bool:
+        """Tell whether any gradient may show what a step writes."""
+        if not len(self.starts):
+            return False
+        first, last = gradients.spans()
+        # The last of those written that begins before a gradient ends.
+        before = np.searchsorted(self.starts, last) - 1
+        return bool(np.any((before >= 0) & (self.ends[before] > first)))
+
+
+def _plan_for(
+    variables: tuple[Variable, ...], there: Columns, slots_of: SlotsOf, count: int
+) -> Plan | None:
+    """Return a plan for variables that a kernel may update at once; None for others."""
+    if any([each.update_mask is not None or callable(each.constraint) for each in variables]):
+        return None
+    dtypes = there.dtypes or [*there.kinds] * len(variables)
+    if [each.dtype for each in variables] != dtypes:
+        return None
+    if not all([dtype.name in FLOATING for dtype in there.kinds]):
+        return None
+    held = [slots_of(variable) or () for variable in variables]
+    slots = [slot.array for of_one in held for slot in of_one]
+    kept = _cuda_libraries.columns(slots) if slots else None
+    if slots and kept is None:
+        return None
+    spans = [each.spans() for each in (there, kept) if each is not None]
+    starts, ends = (np.concatenate(column) for column in zip(*spans, strict=True))
+    order = np.argsort(starts)
+    starts, ends = starts[order], ends[order]
+    if np.any(ends[:-1] > starts[1:]):
+        return None
+    entries = table_of_columns(there)
+    counts = set(map(len, held))
+    has_all_slots = counts == {count}
+    if kept is not None and has_all_slots:
+        columns = slice(kernels.FIRST_SLOT, kernels.FIRST_SLOT + count)
+        entries[:, columns] = kept.addresses.reshape(-1, count)
+        has_all_slots = bool(np.all(kept.sizes.reshape(-1, count) == there.sizes[:, np.newaxis]))
+    _set_bounds(entries, variables)
+    return Plan(variables, there, entries, has_all_slots, len(counts) == 1, starts, ends)
+
+
 class PlainUpdates:
     """Gradients and variables that are plain arrays, all alike, and share no memory."""
 
-    def __init__(
-        self, variables: list[Variable], table: Any, like: CudaArray, has_all_slots: bool
-    ) -> None:
-        self.variables = variables
-        self._entries = table
+    def __init__(self, plan: Plan, gradients: Columns, there: Columns) -> None:
+        self.plan = plan
+        self.variables = plan.variables
+        self.has_all_slots = plan.has_all_slots
+        self._entries = plan.entries.copy()
+        self._entries[:, kernels.SOURCE] = gradients.addresses
         # None where it lacks slots that there are.
-        self.entries = table if has_all_slots else None
+        self.entries = self._entries if plan.is_complete else None
         self.own_their_data = False
-        self._like = like
+        self._like = there.like
         self._limited: Limited | None = None
         self.norms: CudaArray | None = None
 
@@ -112,12 +186,12 @@ class PlainUpdates:
         """Nothing is left to do: variables that functions constrain are checked one by one."""
 
     def apply(self, step: Step) -> None:
-        columns = zip(*[step.slots_of(variable) for variable in self.variables], strict=True)
-        for i, slots in enumerate(columns):
-            found = _cuda_libraries.columns([slot.array for slot in slots])
-            assert found is not None
-            self._entries[:, kernels.FIRST_SLOT + i] = found.addresses
-        _set_bounds(self._entries, self.variables)
+        if not self.has_all_slots:
+            columns = zip(*[step.slots_of(variable) for variable in self.variables], strict=True)
+            for i, slots in enumerate(columns):
+                found = _cuda_libraries.columns([slot.array for slot in slots])
+                assert found is not None
+                self._entries[:, kernels.FIRST_SLOT + i] = found.addresses
         _Table(self._entries, self._like).update(step, self._limited)
 
 
@@ -143,48 +217,31 @@ def _set_bounds(entries: Any, variables: Sequence[Variable]) -> None:
     entries.view(np.float64)[:, _BOUNDS] = bounds
 
 
-def plain_updates(pairs: Sequence[tuple[Any, Variable]], slots_of: SlotsOf) -> PlainUpdates | None:
-    """Return updates that need no copies and no order, None if there are others among them."""
-    gradients = [gradient for gradient, _ in pairs]
-    variables = [variable for _, variable in pairs]
+def plain_updates(
+    gradients: tuple[Any, ...],
+    variables: tuple[Variable, ...],
+    slots_of: SlotsOf,
+    count: int,
+    plan: Any,
+) -> PlainUpdates | None:
+    """Return updates that need no copies and no order, None if there are others among them.
+
+    `plan` is that of the step before, if it is of the same variables and on a device.
+    """
     arrays = [variable.array for variable in variables]
-    if any([each.update_mask is not None or callable(each.constraint) for each in variables]):
-        return None
     found, there = _cuda_libraries.columns(gradients), _cuda_libraries.columns(arrays)
     if (
         found is None
         or there is None
         or found.like.device != there.like.device
-        or list(found.dtypes) != list(there.dtypes)
-        or list(there.dtypes) != [each._dtype for each in variables]
-        or not all(dtype.name in FLOATING for dtype in set(found.dtypes))
-        or any([g.shape != v.shape for g, v in zip(gradients, arrays, strict=True)])
-        or not _are_apart(found, there)
+        or found.kinds != there.kinds
+        or found.dtypes != there.dtypes
+        or list(map(_SHAPE, gradients)) != list(map(_SHAPE, arrays))
     ):
         return None
-    held = [slots_of(variable) or () for variable in variables]
-    slots = [slot.array for of_one in held for slot in of_one]
-    kept = _cuda_libraries.columns(slots) if slots else None
-    if slots and (kept is None or not _are_apart(found, kept)):
-        return None
-    table = table_of_columns(found)
-    table[:, kernels.TARGET] = there.addresses
-    counts = set(map(len, held))
-    if kept is not None and len(counts) == 1:
-        columns = slice(kernels.FIRST_SLOT, kernels.FIRST_SLOT + max(counts))
-        table[:, columns] = kept.addresses.reshape(len(variables), -1)
-    return PlainUpdates(variables, table, there.like, len(counts) == 1)
-
-
-def _are_apart(gradients: Columns, variables: Columns) -> bool:
-    """Tell whether no variable shares memory with another, or with a gradient."""
-    starts, ends = variables.spans()
-    if np.any(ends[:-1] > starts[1:]):
-        return False
-    first, last = gradients.spans()
-    # The last variable that begins before a gradient ends.
-    before = np.searchsorted(starts, last) - 1
-    return not np.any((before >= 0) & (ends[before] > first)) if len(starts) else True
+    if not (isinstance(plan, Plan) and plan.has_all_slots and plan.holds(there)):
+        plan = _plan_for(variables, there, slots_of, count)
+    return None if plan is None or plan.meets(found) else PlainUpdates(plan, found, there)
 
 
 class CheckedUpdates:
@@ -196,6 +253,8 @@ class CheckedUpdates:
         self._in_order = not sums_duplicates
         self._limited: Limited | None = None
         self.norms: CudaArray | None = None
+        self.plan = None
+        self.has_all_slots = False
         self.entries = None
         self.own_their_data = False
         self._constrained: dict[Variable, _Buffers] = {}

@@ -14,7 +14,6 @@ from numclip._variable import Variable
 from numclip.train._checks import check_step
 from numclip.train._clipping import Clipping, Limits
 from numclip.train._gradient_history import GradientHistory, check_history
-from numclip.train._host_updates import CheckedUpdates, PlainUpdates, Plan
 from numclip.train._hyperparameter import Hyperparameter
 from numclip.train._minimizer import Minimizer
 from numclip.train._optimizer import Optimizer
@@ -30,7 +29,13 @@ from numclip.train._places import (
 from numclip.train._recording import changes_from
 from numclip.train._slots import NO_SLOTS
 from numclip.train._step_result import StepResult
-from numclip.train._updates import Given, GradientsAndVariables, VariablesByName, as_given
+from numclip.train._updates import (
+    Given,
+    GradientsAndVariables,
+    Plan,
+    VariablesByName,
+    as_given,
+)
 
 
 class GroupedOptimizer(Minimizer):
@@ -234,9 +239,8 @@ class GroupedOptimizer(Minimizer):
         if limits.clips:
             for each, rows in zip(prepared, members, strict=True):
                 each.places[0].share(places[0], rows)
-        first = places[0]
-        if isinstance(first, (PlainUpdates, CheckedUpdates)) and first.plan is not None:
-            self._plan = first.plan
+        if places[0].plan is not None:
+            self._plan = places[0].plan
         return Prepared(given, places, limits, {}), result
 
     def _groups_of(self, variables: tuple[Variable, ...]) -> list[int]:

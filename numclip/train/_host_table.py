@@ -10,9 +10,9 @@ import numpy as np
 
 from numclip import _headers, _threads
 from numclip._array import Array, address_of
+from numclip._compile import by_classes
 from numclip._kernels import table as kernels
 from numclip._kernels.elementwise import Bounds, Copy, Scale, ScaleInSteps, map_chunks
-from numclip._kernels.norm import sum_chunks, sum_chunks_parallel
 from numclip._kernels.rules import Everything, MaskAt
 from numclip._kernels.update import (
     update_all_rows,
@@ -22,16 +22,20 @@ from numclip._kernels.update import (
 )
 from numclip._kernels.update_table import (
     kinds_of,
-    limit_all,
-    limit_all_and_keep,
-    limit_each,
+    limit_norms,
+    limit_norms_parallel,
     number_chunks,
 )
 from numclip._tensors import Norm
 from numclip.train._clipping import Limits
 from numclip.train._updates import Step, Update
 
+_UPDATE_LOOPS = by_classes(update_chunks), by_classes(update_chunks_parallel)
 _NUMBERS: dict[int, Any] = {kind: dtype.type(0) for dtype, kind in _headers.KIND_OF_VIEW.items()}
+# What kernels take the numbers of from each row of a table.
+_SCALE, _BOUNDED, _MASKED = Scale(1.0, 1.0), Bounds(0.0, 0.0), MaskAt(0, 0)
+_COPY, _EVERYTHING = Copy(), Everything()
+_NO_NORMS = np.empty(0)
 _FACTORS = slice(kernels.FACTOR, kernels.DOUBLE_FACTOR + 1)
 _BOUNDS = slice(kernels.LOWEST, kernels.HIGHEST + 1)
 
@@ -56,29 +60,27 @@ class Table:
         """Store the factors that bring the gradients to the limits; return their norm, if asked."""
         if not limits.takes_norms:
             return None
-        sums = self._sums()
+        if limits.keeps_norms:
+            self.norms = np.empty(len(self.entries))
+        limits_each = limits.norm is not None
+        limit = limits.norm if limits_each else limits.global_norm
+        norm = self._limit_norms(math.inf if limit is None else limit, limits_each)
+        return norm if limits.needs_norm else None
+
+    def _limit_norms(self, limit: float, limits_each: bool) -> Norm:
         powers = np.empty((len(self.entries), 2), np.int64)
-        norm = None
-        if limits.needs_norm:
-            limit = math.inf if limits.global_norm is None else limits.global_norm
-            if limits.keeps_norms:
-                self.norms = np.empty(len(self.entries))
-                norm = Norm(*limit_all_and_keep(self.entries, sums, limit, powers, self.norms))
-            else:
-                norm = Norm(*limit_all(self.entries, sums, limit, powers))
-        if limits.norm is not None:
-            limit_each(self.entries, sums, limits.norm, powers)
-        if powers.any():
+        norms = _NO_NORMS if self.norms is None else self.norms
+        arguments = (self.entries, self.chunks, limit, limits_each, powers, norms)
+        parts = min(_threads.parts_for(self._size), self.chunks)
+        if parts <= 1:
+            root, exponent, in_steps = limit_norms(*arguments)
+        else:
+            root, exponent, in_steps = _threads.on_threads(parts, limit_norms_parallel, *arguments)
+        if in_steps:
             for row in np.flatnonzero(powers.any(axis=1)).tolist():
                 self._scale_apart(row, *powers[row].tolist())
                 self._scaled_apart.append(row)
-        return norm
-
-    def _sums(self) -> Array:
-        sums = np.empty(self.chunks)
-        arguments = (sum_chunks, sum_chunks_parallel, self.entries, sums)
-        _threads.in_parts(self._size, self.chunks, *arguments)
-        return sums
+        return Norm(root, exponent)
 
     def _scale_apart(self, row: int, power: int, double_power: int) -> None:
         """Scale a gradient in a copy: only where limits are near the smallest number there is."""
@@ -126,8 +128,7 @@ class Table:
             if kinds >> kind & 1:
                 hyperparameters = step.hyperparameters(_compute_type(kind))
                 arguments = (hyperparameters, *operations, like, kind, self.entries)
-                loops = (update_chunks, update_chunks_parallel)
-                _threads.in_parts(size, self.chunks, *loops, *arguments)
+                _threads.in_parts(size, self.chunks, *_UPDATE_LOOPS, *arguments)
 
     def update_all_rows(
         self, step: Step, bounds: Array | None, is_masked: bool, update: Update
@@ -146,13 +147,13 @@ class Table:
         self, limits: Limits, bounds: Array | None, is_masked: bool
     ) -> tuple[Any, Any, Any]:
         """Return what clips gradients, bounds variables, and masks them, by the rows' numbers."""
-        clip: Any = Scale(1.0, 1.0) if limits.clips else Copy()
+        clip: Any = _SCALE if limits.clips else _COPY
         if limits.value is not None:
             clip = Bounds(-limits.value, limits.value)
         if bounds is not None:
             self._reals[:, _BOUNDS] = bounds
-        bound = Copy() if bounds is None else Bounds(0.0, 0.0)
-        return clip, bound, MaskAt(0, 0) if is_masked else Everything()
+        bound = _COPY if bounds is None else _BOUNDED
+        return clip, bound, _MASKED if is_masked else _EVERYTHING
 
 
 def _compute_type(kind: int) -> type[np.floating[Any]]:

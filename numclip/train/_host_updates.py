@@ -91,6 +91,7 @@ class PlainUpdates:
     def __init__(self, plan: Plan, table: Table, own_their_data: bool = False) -> None:
         self.variables = plan.variables
         self.plan = plan
+        self.has_all_slots = plan.has_all_slots
         self.own_their_data = own_their_data
         self.norms: Array | None = None
         self._table = table
@@ -111,7 +112,7 @@ class PlainUpdates:
         """Nothing is left to do: a plan has no functions."""
 
     def apply(self, step: Step) -> None:
-        if not self.plan.has_all_slots:
+        if not self.has_all_slots:
             slots = _addresses_of(self.variables, step.slots_of, self.plan.slots.shape[1])
             self.plan = self.plan._replace(slots=slots, has_all_slots=True)
             _set_slots(self._table, slots)
@@ -158,6 +159,7 @@ class CheckedUpdates:
         self, updates: Sequence[Update], has_duplicates: bool, plan: Plan | None = None
     ) -> None:
         self.plan = plan
+        self.has_all_slots = False
         self.variables = [update.variable for update in updates]
         self._updates = updates
         self._has_duplicates = has_duplicates

@@ -13,7 +13,6 @@ from numclip._variable import Variable
 from numclip.train._checks import check_step
 from numclip.train._clipping import Clipping, Limits
 from numclip.train._gradient_history import GradientHistory, check_history
-from numclip.train._host_updates import CheckedUpdates, PlainUpdates
 from numclip.train._hyperparameter import Hyperparameter, read_hyperparameter
 from numclip.train._minimizer import Minimizer
 from numclip.train._places import (
@@ -215,8 +214,7 @@ class Optimizer(Minimizer):
         return step_result(norm, prepared.limits, lambda: nonfinite_message(prepared.given))
 
     def _make_slots(self, prepared: Prepared) -> list[str]:
-        first = prepared.places[0]
-        if isinstance(first, PlainUpdates) and first.plan.has_all_slots:
+        if prepared.places[0].has_all_slots:
             return []
         return self._slots.make(v for each in prepared.places for v in each.variables)
 
@@ -247,9 +245,9 @@ class Optimizer(Minimizer):
         for updates in prepared.places:
             updates.apply(step)
         self._slots.keep(made)
-        first = prepared.places[0]
-        if isinstance(first, (PlainUpdates, CheckedUpdates)) and first.plan is not None:
-            self._slots.plan = first.plan
+        plan = prepared.places[0].plan
+        if plan is not None:
+            self._slots.plan = plan
         self._end_step(prepared.now)
 
     def _made_slots(self, variable: Variable) -> Sequence[Variable]:

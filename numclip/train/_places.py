@@ -13,13 +13,14 @@ from numclip import _compile_cuda as compile_cuda
 from numclip._cuda_array import CudaArray
 from numclip._cuda_libraries import may_be_cuda
 from numclip._slices import IndexedSlices
+from numclip._variable import Variable
 from numclip.train import _host_updates
 from numclip.train._clipping import Limits
 from numclip.train._gradient_history import PlainPart
 from numclip.train._overlap import check_constraints, protected
 from numclip.train._slots import NO_SLOTS, Slots
 from numclip.train._step_result import StepResult
-from numclip.train._updates import Given, Pair, Update, Updates, check_pairs
+from numclip.train._updates import Given, Plan, Update, Updates, check_pairs
 
 _FINITE = Limits(None, None, None, "raise")
 
@@ -42,7 +43,7 @@ def updates_of(
     given: Given,
     limits: Limits,
     slots: Slots,
-    plan: _host_updates.Plan | None,
+    plan: Plan | None,
     sums_duplicates: bool,
     takes_all_rows: bool = False,
 ) -> Sequence[Updates]:
@@ -52,13 +53,14 @@ def updates_of(
     if plan is None or plan.variables != variables:
         is_of_use = at_once or all([type(gradient) is np.ndarray for gradient in gradients])
         plan = _host_updates.plan_for(variables, slots.of, slots.count) if is_of_use else None
-    plain = _plain(given.pairs, gradients, slots, plan)
+    plain = _plain(gradients, variables, slots, plan)
     if plain is not None:
         return [plain]
     checked = check_pairs(given, sums_duplicates)
     check_constraints(given)
-    if plan is not None and at_once:
-        planned = _host_updates.planned_updates(_protected(checked, slots, True), plan)
+    on_host_plan = plan if isinstance(plan, _host_updates.Plan) else None
+    if on_host_plan is not None and at_once:
+        planned = _host_updates.planned_updates(_protected(checked, slots, True), on_host_plan)
         if planned is not None:
             return [planned]
     on_device = [each for each in checked if isinstance(each.gradient, CudaArray)]
@@ -69,7 +71,7 @@ def updates_of(
     if on_host:
         kept = _protected(on_host, slots, sums_duplicates)
         # The next step can make as little of it, but to plan anew takes it 4 us for each variable.
-        known = plan if plan is not None and plan.has_all_slots else None
+        known = on_host_plan if on_host_plan is not None and on_host_plan.has_all_slots else None
         places.append(_host_updates.CheckedUpdates(kept, not sums_duplicates, known))
     if on_device:
         places += _on_devices(on_device, slots, sums_duplicates)
@@ -90,18 +92,18 @@ def _protected(updates: Sequence[Update], slots: Slots, are_summed: bool) -> Seq
 
 
 def _plain(
-    pairs: Sequence[Pair], gradients: tuple[Any, ...], slots: Slots, plan: _host_updates.Plan | None
+    gradients: tuple[Any, ...], variables: tuple[Variable, ...], slots: Slots, plan: Plan | None
 ) -> Updates | None:
     """Return updates of arrays that kernels can read and write where they are, None for others."""
     # The kernel would find that out, but an embedding mostly comes first, and this takes no time.
     if isinstance(gradients[0], IndexedSlices):
         return None
-    if plan is not None:
+    if isinstance(plan, _host_updates.Plan):
         return _host_updates.plain_updates(gradients, plan)
-    if may_be_cuda(pairs[0][1].array):
+    if may_be_cuda(variables[0].array):
         from numclip.train import _cuda_updates
 
-        return _cuda_updates.plain_updates(pairs, slots.of)
+        return _cuda_updates.plain_updates(gradients, variables, slots.of, slots.count, plan)
     return None
 
 

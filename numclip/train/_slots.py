@@ -11,7 +11,7 @@ from numclip import _array, _cuda_memory
 from numclip._array import Array
 from numclip._cuda_libraries import cuda_array
 from numclip._variable import Variable, key_for
-from numclip.train._host_updates import Plan
+from numclip.train._updates import Plan
 
 
 class Slot(Variable):

@@ -66,8 +66,23 @@ class Step(NamedTuple):
     slots_of: Callable[[Variable], Sequence[Variable]]
 
 
+class Plan(Protocol):
+    """What is known of variables that a step comes with, and stays so until the next."""
+
+    @property
+    def variables(self) -> tuple[Variable, ...]: ...
+
+
 class Updates(Protocol):
     """The updates of a step that are in one place."""
+
+    @property
+    def plan(self) -> Plan | None:
+        """What the next step may go by, if it comes with the same variables."""
+
+    @property
+    def has_all_slots(self) -> bool:
+        """Whether all slots are known to be made, and to be of their variables' sizes."""
 
     @property
     def variables(self) -> Sequence[Variable]: ...

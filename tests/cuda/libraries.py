@@ -21,6 +21,7 @@ DEVICE = SimpleNamespace(type="cuda", index=0)
 class Dtype:
     def __init__(self, name: str) -> None:
         self.name = name
+        self.is_complex = name.startswith("complex")
 
     def __str__(self) -> str:
         return f"torch.{self.name}"
@@ -39,6 +40,7 @@ class Tensor:
     """A tensor of PyTorch's on a CUDA device."""
 
     is_cuda = True
+    has_memory = True
     layout = STRIDED
     device = DEVICE
 
@@ -60,6 +62,8 @@ class Tensor:
         return False
 
     def is_contiguous(self) -> bool:
+        if self.layout is not STRIDED:
+            raise RuntimeError("a sparse tensor has no strides")
         return bool(self.numbers.flags.c_contiguous)
 
     def stride(self) -> tuple[int, ...]:
@@ -72,7 +76,7 @@ class Tensor:
         return int(self.numbers.size)
 
     def data_ptr(self) -> int:
-        return int(self.numbers.__array_interface__["data"][0])
+        return int(self.numbers.__array_interface__["data"][0]) if self.has_memory else 0
 
     def cpu(self) -> Any:
         return SimpleNamespace(numpy=lambda: self.numbers.copy())
@@ -121,6 +125,7 @@ def _torch_sort(keys: Tensor, stable: bool) -> tuple[Tensor, Tensor]:
 vars(TORCH).update(
     DTYPES,
     strided=STRIDED,
+    Tensor=Tensor,
     empty=_torch_empty,
     sort=_torch_sort,
     empty_like=lambda like, requires_grad: Tensor(np.empty_like(like.numbers)),

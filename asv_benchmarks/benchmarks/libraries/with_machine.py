@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit, prange
@@ -60,7 +61,21 @@ def _add_in_parts(target, numbers, parts):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _add_to_each(first, second, third, numbers):  # type: ignore[no-untyped-def]
+def _add_to_two(first, second, numbers):  # type: ignore[no-untyped-def]
+    for i in range(numbers.size):
+        first[i] += numbers[i]
+        second[i] += numbers[i]
+
+
+@njit(parallel=True, cache=True)
+def _add_to_two_in_parts(first, second, numbers, parts):  # type: ignore[no-untyped-def]
+    for part in prange(parts):
+        begin, end = numbers.size * part // parts, numbers.size * (part + 1) // parts
+        _add_to_two(first[begin:end], second[begin:end], numbers[begin:end])
+
+
+@njit(nogil=True, cache=True)
+def _add_to_three(first, second, third, numbers):  # type: ignore[no-untyped-def]
     for i in range(numbers.size):
         first[i] += numbers[i]
         second[i] += numbers[i]
@@ -68,10 +83,10 @@ def _add_to_each(first, second, third, numbers):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, cache=True)
-def _add_to_each_in_parts(first, second, third, numbers, parts):  # type: ignore[no-untyped-def]
+def _add_to_three_in_parts(first, second, third, numbers, parts):  # type: ignore[no-untyped-def]
     for part in prange(parts):
         begin, end = numbers.size * part // parts, numbers.size * (part + 1) // parts
-        _add_to_each(first[begin:end], second[begin:end], third[begin:end], numbers[begin:end])
+        _add_to_three(first[begin:end], second[begin:end], third[begin:end], numbers[begin:end])
 
 
 def norm(arrays: list[Array]) -> Case:
@@ -103,37 +118,44 @@ def plain_read_modify_write(arrays: list[Array]) -> Case:
     )
 
 
-def clip_and_gradient_descent(arrays: list[Array]) -> Case:
+def _clipped_step(optimizer: nc.train.Optimizer, arrays: list[Array]) -> Case:
     pairs = [(array, nc.Variable(np.ones_like(array))) for array in arrays]
-    optimizer = nc.train.GradientDescentOptimizer(1e-3, global_clipnorm=_FACTOR)
     return Case(lambda limit: optimizer.apply_gradients(pairs), lambda result: math.nan)
 
 
-def plain_descent(arrays: list[Array]) -> Case:
-    """Read a gradient, then read it again and read and write a variable: each one array."""
+def _plain_step(add: Callable[..., None], held: int, arrays: list[Array]) -> Case:
+    """Read a gradient, then read it again and read and write what is held: each one array."""
     gradient = np.concatenate([array.reshape(-1) for array in arrays])
-    variable = np.ones_like(gradient)
+    others = [np.ones_like(gradient) for _ in range(held)]
 
     def call(limit: float) -> None:
         _read_in_parts(gradient, THREADS)
-        _add_in_parts(variable, gradient, THREADS)
+        add(*others, gradient, THREADS)
 
     return Case(call, lambda result: math.nan)
+
+
+def clip_and_gradient_descent(arrays: list[Array]) -> Case:
+    optimizer = nc.train.GradientDescentOptimizer(1e-3, global_clipnorm=_FACTOR)
+    return _clipped_step(optimizer, arrays)
+
+
+def plain_gradient_descent(arrays: list[Array]) -> Case:
+    return _plain_step(_add_in_parts, 1, arrays)
+
+
+def clip_and_momentum(arrays: list[Array]) -> Case:
+    optimizer = nc.train.MomentumOptimizer(1e-3, 0.9, global_clipnorm=_FACTOR)
+    return _clipped_step(optimizer, arrays)
+
+
+def plain_momentum(arrays: list[Array]) -> Case:
+    return _plain_step(_add_to_two_in_parts, 2, arrays)
 
 
 def clip_and_adam(arrays: list[Array]) -> Case:
-    pairs = [(array, nc.Variable(np.ones_like(array))) for array in arrays]
-    optimizer = nc.train.AdamOptimizer(global_clipnorm=_FACTOR)
-    return Case(lambda limit: optimizer.apply_gradients(pairs), lambda result: math.nan)
+    return _clipped_step(nc.train.AdamOptimizer(global_clipnorm=_FACTOR), arrays)
 
 
-def plain_step(arrays: list[Array]) -> Case:
-    """Read a gradient, then read it again and read and write a variable and two slots."""
-    (gradient,) = arrays
-    held = [np.ones_like(gradient) for _ in range(3)]
-
-    def call(limit: float) -> None:
-        _read_in_parts(gradient, THREADS)
-        _add_to_each_in_parts(*held, gradient, THREADS)
-
-    return Case(call, lambda result: math.nan)
+def plain_adam(arrays: list[Array]) -> Case:
+    return _plain_step(_add_to_three_in_parts, 3, arrays)

@@ -1,0 +1,113 @@
+"""What is kept of a step for the next one holds only while everything is where it was."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from arrays import Array, dtype_named, normal
+from devices import on_device, on_host
+from optimizers import OPTIMIZERS
+
+import numclip as nc
+from numclip import _cuda_libraries
+
+SHAPES = ((9, 4), (131,), (), (0,), (3, 5))
+
+Place = Callable[[Array], Any]
+
+
+class Run:
+    """An optimizer and its variables, on the host or on the device."""
+
+    def __init__(self, make: Any, place: Place, dtypes: tuple[str, ...] = ("float32",)) -> None:
+        self.place = place
+        self.optimizer = make(global_clipnorm=0.5)
+        self.variables = [
+            nc.Variable(place(normal(dtype_named(dtypes[i % len(dtypes)]), *shape)))
+            for i, shape in enumerate(SHAPES)
+        ]
+
+    def gradients(self, factor: int) -> list[Any]:
+        found = [normal(each.dtype, *each.shape) for each in self.variables]
+        return [self.place(np.asarray(factor * each, each.dtype)) for each in found]
+
+    def step(self, gradients: list[Any]) -> None:
+        self.optimizer.apply_gradients(list(zip(gradients, self.variables, strict=True)))
+
+    def replace_an_array(self) -> None:
+        self.variables[1].array = self.place(normal(np.dtype(np.float32), 131))
+
+    def load_slots(self) -> None:
+        self.optimizer.load_state_dict(self.optimizer.state_dict())
+
+
+def numbers(run: Run) -> list[Array]:
+    slots = [each.value for each in run.optimizer.variables()]
+    held = [*(each.value for each in run.variables), *slots]
+    return [each if run.place is np.asarray else on_host(each) for each in held]
+
+
+def both(make: Any, then: Callable[[Run], None], dtypes: tuple[str, ...] = ("float32",)) -> None:
+    """Do the same on the host and on the device, and compare bits."""
+    found = []
+    for place in (np.asarray, on_device):
+        run = Run(make, place, dtypes)
+        for factor in (1, -2, 3):
+            run.step(run.gradients(factor))
+        then(run)
+        for factor in (4, -5):
+            run.step(run.gradients(factor))
+        found.append(numbers(run))
+    for expected, device in zip(*found, strict=True):
+        assert device.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("dtypes", [("float32",), ("float32", "float64"), ("bfloat16",)])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_that_follow_each_other(name: str, dtypes: tuple[str, ...]) -> None:
+    both(OPTIMIZERS[name].make, lambda run: None, dtypes)
+
+
+@pytest.mark.parametrize("change", [Run.replace_an_array, Run.load_slots])
+def test_what_changes_between_two_steps(change: Callable[[Run], None]) -> None:
+    both(OPTIMIZERS["momentum"].make, change)
+
+
+def test_gradients_of_which_one_shows_a_variable() -> None:
+    def step(run: Run) -> None:
+        gradients = run.gradients(9)
+        gradients[4] = run.variables[1].array[:15].reshape(3, 5)
+        run.step(gradients)
+
+    both(OPTIMIZERS["momentum"].make, step)
+
+
+def test_gradients_of_which_one_shows_a_slot() -> None:
+    def step(run: Run) -> None:
+        gradients = run.gradients(9)
+        slot = run.optimizer.get_slot(run.variables[1], "momentum")
+        gradients[4] = slot.array[:15].reshape(3, 5)
+        run.step(gradients)
+
+    both(OPTIMIZERS["momentum"].make, step)
+
+
+def test_a_plan_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what a step comes with only gradients and variables are looked at anew."""
+    asked: list[int] = []
+    columns = _cuda_libraries.columns
+
+    def count(arrays: Any) -> Any:
+        asked.append(len(arrays))
+        return columns(arrays)
+
+    run = Run(OPTIMIZERS["adam"].make, on_device)
+    for factor in (1, 2, 3):
+        run.step(run.gradients(factor))
+    monkeypatch.setattr(_cuda_libraries, "columns", count)
+    run.step(run.gradients(3))
+    assert asked == [len(SHAPES), len(SHAPES)]
+    plan = run.optimizer._slots.plan
+    assert copy.deepcopy(plan) is None
