@@ -44,6 +44,7 @@ __all__ = [
     "pointer_at",
     "pointer_to",
     "prange",
+    "processor_name",
     "register_model",
     "rule",
     "set_num_threads",
@@ -201,14 +202,20 @@ def threads_are_safe() -> bool:
     return thread_layer() in ("tbb", "omp")
 
 
+def processor_name() -> str:
+    """Name the processor that kernels are compiled for, as LLVM does."""
+    return str(config.CPU_NAME or get_host_cpu_name())
+
+
 def processor() -> tuple[str, list[str]]:
     """Name the processor that kernels are compiled for, and its instruction sets."""
-    name = config.CPU_NAME or get_host_cpu_name()
     if config.CPU_FEATURES is None:
         features = codegen.get_host_cpu_features()
     else:
         features = config.CPU_FEATURES
-    return name, sorted(part[1:] for part in features.split(",") if part.startswith("+"))
+    return processor_name(), sorted(
+        part[1:] for part in features.split(",") if part.startswith("+")
+    )
 
 
 def converts_float16() -> bool:

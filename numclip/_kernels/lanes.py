@@ -64,7 +64,7 @@ def _generate(rule: Any, ruled: Any) -> Any:
             pointer = builder.bitcast(pointer, stored.as_pointer())
             alignment = kind.dtype.bitwidth // 8
             if signature.args[4] == types.none:
-                generate_read_ahead(builder, pointer, i * WIDTH * alignment)
+                generate_read_ahead(builder, pointer, i * WIDTH * alignment, only_reads=True)
                 values = builder.load(pointer, align=alignment)
             else:
                 values = _load_some(builder, stored, pointer, alignment, count, i * WIDTH)

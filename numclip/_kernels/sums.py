@@ -10,7 +10,7 @@ import numpy as np
 
 from numclip._compile import overload, pointer_to, rule, subkernel
 from numclip._compile_cuda import cuda, cuda_function
-from numclip._kernels.ahead import read_ahead
+from numclip._kernels.ahead import only_read_ahead
 from numclip._kernels.half import widen
 from numclip._kernels.lanes import (
     LANES,
@@ -31,7 +31,7 @@ LANES_BYTES = LANES * SUMS.itemsize
 
 def readable(numbers, first, count, row):
     """Return where `count` numbers from `first` on can be read: of halves, widened in `row`."""
-    read_ahead(numbers, first)
+    only_read_ahead(numbers, first)
     for i in range(count):
         row[i] = widen(numbers[first + i])
     return row, 0
