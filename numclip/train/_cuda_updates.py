@@ -130,9 +130,8 @@ def _plan_for(
     if any([each.update_mask is not None or callable(each.constraint) for each in variables]):
         return None
     dtypes = there.dtypes or [*there.kinds] * len(variables)
-    if [each.dtype for each in variables] != dtypes:
-        return None
-    if not all([dtype.name in FLOATING for dtype in there.kinds]):
+    are_floating = all([dtype.name in FLOATING for dtype in there.kinds])
+    if not are_floating or [each.dtype for each in variables] != dtypes:
         return None
     held = [slots_of(variable) or () for variable in variables]
     slots = [slot.array for of_one in held for slot in of_one]

@@ -1,9 +1,11 @@
 """What is kept of a step for the next one holds only while everything is where it was."""
 
 import copy
+import sys
 from collections.abc import Callable
 from typing import Any
 
+import libraries
 import numpy as np
 import pytest
 from arrays import Array, dtype_named, normal
@@ -92,6 +94,33 @@ def test_gradients_of_which_one_shows_a_slot() -> None:
         run.step(gradients)
 
     both(OPTIMIZERS["momentum"].make, step)
+
+
+def test_variables_without_numbers() -> None:
+    variables = [nc.Variable(on_device(np.ones((0, 3), np.float32))) for _ in range(2)]
+    optimizer = nc.train.MomentumOptimizer(0.5, 0.9, global_clipnorm=1.0)
+    gradients = [on_device(np.ones((0, 3), np.float32)) for _ in range(2)]
+    for _ in range(3):
+        result = optimizer.apply_gradients(list(zip(gradients, variables, strict=True)))
+        assert on_host(result.global_norm) == 0.0
+
+
+def test_slots_of_two_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One variable came from another library when its slot was made."""
+    monkeypatch.setitem(sys.modules, "torch", libraries.TORCH)
+    gradient = normal(np.dtype(np.float32), 131)
+    found = []
+    for place, other in ((np.asarray, np.asarray), (on_device, libraries.Tensor)):
+        variables = [nc.Variable(each(np.ones(131, np.float32))) for each in (place, other)]
+        optimizer = nc.train.MomentumOptimizer(0.5, 0.9)
+        first = [each(gradient.copy()) for each in (place, other)]
+        optimizer.apply_gradients(list(zip(first, variables, strict=True)))
+        variables[1].array = place(np.ones(131, np.float32))
+        second = [place(gradient.copy()) for _ in variables]
+        optimizer.apply_gradients(list(zip(second, variables, strict=True)))
+        found.append([each.array for each in variables])
+    for expected, device in zip(*found, strict=True):
+        assert on_host(device).tobytes() == expected.tobytes()
 
 
 def test_a_plan_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
