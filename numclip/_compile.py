@@ -84,7 +84,8 @@ def locked_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 def by_classes(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """Call a kernel whose arguments' classes tell their types, without looking at them any further.
 
-    Numba looks for the fields of a NamedTuple at each call, for half a microsecond.
+    Numba looks for the fields of a NamedTuple at each call, for half a microsecond. Where one is no
+    float, as in a rule of a user's, it still does: a form for integers would cut a float short.
     """
     forms: dict[tuple[type[Any], ...], Callable[..., Any]] = {}
 
@@ -92,6 +93,9 @@ def by_classes(kernel: Callable[..., Any]) -> Callable[..., Any]:
         classes = tuple(map(type, arguments))
         form = forms.get(classes)
         if form is None:
+            fields = [field for each in arguments if isinstance(each, tuple) for field in each]
+            if not all([type(field) is float for field in fields]):
+                return kernel(*arguments)
             form = kernel.compile(tuple(map(typeof, arguments)))  # type: ignore[attr-defined]
             forms[classes] = form
         return form(*arguments)

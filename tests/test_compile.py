@@ -6,9 +6,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from numba import njit
 
 from numclip import _compile
 
@@ -144,3 +145,17 @@ def test_a_kernel_that_is_not_kept_is_compiled(monkeypatch: pytest.MonkeyPatch) 
 
 def _double(x):  # type: ignore[no-untyped-def]
     return 2 * x
+
+
+class Pair(NamedTuple):
+    """Two numbers of a rule."""
+
+    first: float
+    second: float
+
+
+@pytest.mark.parametrize("pairs", [((1, 2), (0.5, 0.25)), ((0.5, 0.25), (1, 2))])
+def test_no_field_is_cut_short_by_what_a_kernel_was_called_with_before(pairs: Any) -> None:
+    add = _compile.by_classes(njit(lambda pair: pair.first + pair.second))
+    for first, second in (*pairs, *pairs):
+        assert add(Pair(first, second)) == first + second

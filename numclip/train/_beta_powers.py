@@ -32,9 +32,9 @@ class BetaPowers:
 
     def advance(self, beta1: float, beta2: float) -> None:
         for kind in _KINDS:
-            now1, now2 = kind(beta1), kind(beta2)
-            power1, power2 = self._now(now1, now2)
-            self._powers[kind] = power1 * now1, power2 * now2
+            betas = kind(beta1), kind(beta2)
+            power1, power2 = self._now(*betas)
+            self._powers[kind] = power1 * betas[0], power2 * betas[1]
 
     def state(self) -> dict[str, Any]:
         """Return the two powers in each type, both NaN before the first step."""
