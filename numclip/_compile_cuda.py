@@ -5,9 +5,10 @@ It does so when the first kernel is launched; nothing of the extra `cuda` is nee
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
+from operator import attrgetter
 from threading import RLock, local
 from types import FunctionType, ModuleType
 from typing import Any
@@ -239,15 +240,32 @@ def on_device(device: int) -> Iterator[None]:
             _current.device = before
 
 
-def device_of(array: Any) -> int:
-    """Return the device of one of Numba's arrays; of others, the current one."""
-    return 0 if is_simulated() else _device_of(array)
+def devices_of(arrays: Sequence[Any]) -> list[int]:
+    """Return the devices of Numba's arrays."""
+    return [0] * len(arrays) if is_simulated() else _devices_of(arrays)
 
 
-def _device_of(array: Any) -> int:  # on a GPU alone
-    memory = getattr(array, "gpu_data", None)
-    device = numba_cuda().get_current_device() if memory is None else memory.context.device
-    return int(device.id)
+def _devices_of(arrays: Sequence[Any]) -> list[int]:  # on a GPU alone
+    try:
+        return list(map(attrgetter("gpu_data.context.device.id"), arrays))
+    except AttributeError:  # a part of an array that is mapped has no memory of its own
+        return [current_device()] * len(arrays)
+
+
+def addresses_of(arrays: Sequence[Any]) -> list[int]:
+    """Return where Numba's arrays begin, 0 where that is nowhere."""
+    if is_simulated():
+        return [array.__array_interface__["data"][0] for array in arrays]
+    return _addresses_of(arrays)  # on a GPU alone
+
+
+def _addresses_of(arrays: Sequence[Any]) -> list[int]:  # on a GPU alone
+    return [pointer.value or 0 for pointer in map(attrgetter("device_ctypes_pointer"), arrays)]
+
+
+def current_device() -> int:
+    """Return the device that this thread works on."""
+    return 0 if is_simulated() else int(numba_cuda().get_current_device().id)
 
 
 def dlpack_view(array: Any) -> Any:

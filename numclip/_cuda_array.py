@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -147,6 +147,23 @@ class Columns(NamedTuple):
         return np.array([numbers[dtype] for dtype in self.dtypes], np.int64)
 
 
+def columns_of(
+    like: CudaArray,
+    addresses: Iterable[int],
+    sizes: Iterable[int],
+    dtypes: Sequence[np.dtype[Any]],
+) -> Columns:
+    """Return columns of arrays like `like`; one dtype may stand for all."""
+    kinds = frozenset(dtypes)
+    return Columns(
+        like,
+        np.fromiter(addresses, np.int64),
+        np.fromiter(sizes, np.int64),
+        kinds,
+        None if len(kinds) == 1 else dtypes,
+    )
+
+
 def columns_of_views(library: Library, arrays: Sequence[Any]) -> Columns | None:
     views = [library.view(array, "array") for array in arrays]
     first = views[0]
@@ -155,14 +172,11 @@ def columns_of_views(library: Library, arrays: Sequence[Any]) -> Columns | None:
     ):
         return None
     present = [view for view in views if view is not None]
-    dtypes = [view.dtype for view in present]
-    kinds = frozenset(dtypes)
-    return Columns(
+    return columns_of(
         first,
-        np.array([view.address for view in present], np.int64),
-        np.array([view.size for view in present], np.int64),
-        kinds,
-        None if len(kinds) == 1 else dtypes,
+        [view.address for view in present],
+        [view.size for view in present],
+        [view.dtype for view in present],
     )
 
 

@@ -17,22 +17,23 @@ from numclip._cuda_array import (
     HostArray,
     Library,
     Shape,
+    columns_of,
     columns_of_views,
     seen,
 )
 from numclip._dtypes import dtype_named
 
-_dtype_of = attrgetter("dtype")
+# Each question is asked of all arrays of a list in a loop of the interpreter's own: that takes 25
+# to 250 ns an array, where to look at each by itself takes 1 to 4 us.
+_DTYPE, _SIZE, _FLAGS = attrgetter("dtype"), attrgetter("size"), attrgetter("flags")
 
 
 class _Torch:
     """PyTorch."""
 
     def columns(self, arrays: Sequence[Any]) -> Columns | None:
-        # Each question is asked of all tensors in a loop of the interpreter's own: that takes 50 to
-        # 70 ns a tensor, where each is looked at by itself they take 16 us.
         tensor = sys.modules["torch"].Tensor
-        kinds = set(map(_dtype_of, arrays))
+        kinds = set(map(_DTYPE, arrays))
         try:
             devices = set(map(tensor.get_device, arrays))
             in_c_order = all(map(tensor.is_contiguous, arrays))
@@ -44,13 +45,9 @@ class _Torch:
         like = self.view(arrays[0], "array")
         if len(devices) != 1 or not in_c_order or are_lazy or like is None:
             return None
-        return Columns(
-            like,
-            np.fromiter(map(tensor.data_ptr, arrays), np.int64, len(arrays)),
-            np.fromiter(map(tensor.numel, arrays), np.int64, len(arrays)),
-            frozenset(map(_numpy_dtype, kinds)),
-            None if len(kinds) == 1 else [_numpy_dtype(array.dtype) for array in arrays],
-        )
+        dtypes = [*kinds] if len(kinds) == 1 else map(_DTYPE, arrays)
+        numbers = map(tensor.data_ptr, arrays), map(tensor.numel, arrays)
+        return columns_of(like, *numbers, list(map(_numpy_dtype, dtypes)))
 
     def empty_like_each(self, arrays: Sequence[Any]) -> list[Any]:
         torch = sys.modules["torch"]
@@ -98,8 +95,14 @@ def _numpy_dtype(torch_dtype: Any) -> np.dtype[Any]:
 class _Cupy:
     """CuPy."""
 
+    _ADDRESS, _DEVICE = attrgetter("data.ptr"), attrgetter("data.device_id")
+    _IN_C_ORDER = attrgetter("flags.c_contiguous")
+
     def columns(self, arrays: Sequence[Any]) -> Columns | None:
-        return columns_of_views(self, arrays)
+        if len(set(map(self._DEVICE, arrays))) != 1 or not all(map(self._IN_C_ORDER, arrays)):
+            return None
+        numbers = map(self._ADDRESS, arrays), map(_SIZE, arrays)
+        return columns_of(seen(arrays[0], self), *numbers, list(map(_DTYPE, arrays)))
 
     def empty_like_each(self, arrays: Sequence[Any]) -> list[Any]:
         cupy = sys.modules["cupy"]
@@ -138,34 +141,25 @@ class _Cupy:
 
 
 class _Numba:
-    """Numba's device arrays, and what offers `__cuda_array_interface__` and no way to make more."""
+    """Numba's device arrays."""
 
     def columns(self, arrays: Sequence[Any]) -> Columns | None:
-        return columns_of_views(self, arrays)
+        if not all([flags["C_CONTIGUOUS"] for flags in map(_FLAGS, arrays)]):
+            return None
+        if len(set(compile_cuda.devices_of(arrays))) != 1:
+            return None
+        numbers = compile_cuda.addresses_of(arrays), map(_SIZE, arrays)
+        return columns_of(seen(arrays[0], self), *numbers, list(map(_DTYPE, arrays)))
 
     def empty_like_each(self, arrays: Sequence[Any]) -> list[Any]:
         views = [seen(array, self) for array in arrays]
         return [self.empty(view.shape, view.dtype, view) for view in views]
 
     def view(self, array: Any, argument: str) -> CudaArray | None:
-        if compile_cuda.is_simulated() and hasattr(array, "__array_interface__"):
-            interface, dtype = array.__array_interface__, array.dtype
-        else:
-            # Some types have the interface, and of their arrays those on a device alone.
-            interface = getattr(array, "__cuda_array_interface__", None)
-            if interface is None:
-                return None
-            dtype = getattr(array, "dtype", None)
-            if not isinstance(dtype, np.dtype):
-                dtype = np.dtype(interface["typestr"])
-        if interface.get("mask") is not None:
-            raise TypeError(f"`{argument}` must not be masked")
-        address, _ = interface["data"]
-        shape, strides = tuple(interface["shape"]), interface.get("strides")
-        device = compile_cuda.device_of(array)
-        found = CudaArray(array, self, device, address or 0, dtype, shape, strides)
-        in_c_order = strides is None or 0 in shape or found.layout().flags.c_contiguous
-        return found._replace(strides=None) if in_c_order else found
+        # Not by its __cuda_array_interface__, which has arrays with strides of zero in C order.
+        strides = None if array.flags["C_CONTIGUOUS"] else tuple(array.strides)
+        (device,), (address,) = compile_cuda.devices_of([array]), compile_cuda.addresses_of([array])
+        return CudaArray(array, self, device, address, array.dtype, tuple(array.shape), strides)
 
     def empty(self, shape: Shape, dtype: np.dtype[Any], like: CudaArray) -> Any:
         stream = compile_cuda.stream_at(self.stream(like))
@@ -180,19 +174,55 @@ class _Numba:
         return np.asarray(array.array.copy_to_host())
 
     def stream(self, like: CudaArray) -> int:
-        return 0 if compile_cuda.is_simulated() else _stream_of(like.array)
+        return 0 if compile_cuda.is_simulated() else _handle(like.array.stream)
 
     def sort(self, keys: Any) -> tuple[Any, Any] | None:
         return None
 
 
-def _stream_of(array: Any) -> int:  # on a GPU alone
-    stream = array.__cuda_array_interface__.get("stream")
+class _Interface(_Numba):
+    """What offers `__cuda_array_interface__` and no way to make more; results are Numba's."""
+
+    def columns(self, arrays: Sequence[Any]) -> Columns | None:
+        return columns_of_views(self, arrays)
+
+    def view(self, array: Any, argument: str) -> CudaArray | None:
+        if _is_of_numba(array):  # a result
+            return super().view(array, argument)
+        # Some types have the interface, and of their arrays those on a device alone.
+        interface = getattr(array, "__cuda_array_interface__", None)
+        if interface is None:
+            return None
+        dtype = getattr(array, "dtype", None)
+        if not isinstance(dtype, np.dtype):
+            dtype = np.dtype(interface["typestr"])
+        if interface.get("mask") is not None:
+            raise TypeError(f"`{argument}` must not be masked")
+        address, _ = interface["data"]
+        shape, strides = tuple(interface["shape"]), interface.get("strides")
+        device = compile_cuda.current_device()
+        found = CudaArray(array, self, device, address or 0, dtype, shape, strides)
+        in_c_order = strides is None or 0 in shape or found.layout().flags.c_contiguous
+        return found._replace(strides=None) if in_c_order else found
+
+    def stream(self, like: CudaArray) -> int:
+        if _is_of_numba(like.array):
+            return super().stream(like)
+        stream = like.array.__cuda_array_interface__.get("stream")
+        return 0 if stream is None else _handle(stream)
+
+
+def _is_of_numba(array: Any) -> bool:
+    return hasattr(type(array), "__cuda_ndarray__")
+
+
+def _handle(stream: Any) -> int:
+    handle = int(stream)
     # 1 is the default stream, which is 0 here too.
-    return 0 if stream is None or stream == 1 else int(stream)
+    return 0 if handle == 1 else handle
 
 
-class _Dlpack(_Numba):
+class _Dlpack(_Interface):
     """What offers `__dlpack__` alone; results are Numba's arrays."""
 
     def view(self, array: Any, argument: str) -> CudaArray | None:
@@ -214,7 +244,8 @@ class _Dlpack(_Numba):
 # kDLCUDA and kDLCUDAManaged.
 _CUDA_IN_DLPACK = (2, 13)
 
-_TORCH, _CUPY, _NUMBA, _DLPACK = _Torch(), _Cupy(), _Numba(), _Dlpack()
+_TORCH, _CUPY, _NUMBA = _Torch(), _Cupy(), _Numba()
+_INTERFACE, _DLPACK = _Interface(), _Dlpack()
 
 
 # By the type of an array.
@@ -228,8 +259,10 @@ def _library_of(kind: type[Any]) -> Library | None:
         return _TORCH if hasattr(kind, "is_cuda") else None
     if "cupy" in packages:
         return _CUPY if hasattr(kind, "__cuda_array_interface__") else None
-    if hasattr(kind, "__cuda_ndarray__") or hasattr(kind, "__cuda_array_interface__"):
+    if hasattr(kind, "__cuda_ndarray__"):
         return _NUMBA
+    if hasattr(kind, "__cuda_array_interface__"):
+        return _INTERFACE
     if hasattr(kind, "__dlpack_device__") and not issubclass(kind, np.ndarray | np.generic):
         return _DLPACK
     return None

@@ -178,7 +178,7 @@ class ndarray:
 
     @property
     def data(self) -> Any:
-        return SimpleNamespace(ptr=self.numbers.__array_interface__["data"][0])
+        return SimpleNamespace(ptr=self.numbers.__array_interface__["data"][0], device_id=0)
 
     def get(self) -> Any:
         return self.numbers.copy()

@@ -1,6 +1,6 @@
 """What cannot be done on a device is refused before anything is launched."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from arrays import HOSTILE, Array, normal
 from devices import on_device, on_host
 
 import numclip as nc
-from numclip import _cuda_libraries
+from numclip import _compile_cuda
 from numclip._compile_cuda import CudaKernel
 
 FLOAT32 = np.dtype(np.float32)
@@ -275,13 +275,10 @@ def test_nonfinite_raises_and_names_the_entry() -> None:
 
 
 def put_on_device_1(monkeypatch: pytest.MonkeyPatch, *there: Any) -> None:
-    seen = _cuda_libraries._NUMBA.view
+    def devices_of(arrays: Sequence[Any]) -> list[int]:
+        return [int(any(array is each for each in there)) for array in arrays]
 
-    def view(array: Any, argument: str) -> Any:
-        found = seen(array, argument)
-        return found._replace(device=1) if any(array is each for each in there) else found
-
-    monkeypatch.setattr(_cuda_libraries._NUMBA, "view", view)
+    monkeypatch.setattr(_compile_cuda, "devices_of", devices_of)
 
 
 def test_two_devices(monkeypatch: pytest.MonkeyPatch) -> None:

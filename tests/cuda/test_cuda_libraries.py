@@ -181,11 +181,14 @@ class Nowhere(libraries.Tensor):
 class Masked:
     """An array that holds no number in some places."""
 
-    __cuda_array_interface__ = None
     dtype = np.dtype(np.float32)
 
     def __init__(self, array: Any) -> None:
-        self.__array_interface__ = {**array.__array_interface__, "mask": array}
+        self.numbers = array
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        return {**self.numbers.__array_interface__, "mask": self.numbers}
 
 
 @pytest.mark.parametrize(
