@@ -314,14 +314,14 @@ def check_one_place(tensors: Sequence[tuple[str, Tensor]]) -> None:
     """Refuse tensors that are not all on the host, or all on one CUDA device."""
     first_name, first = tensors[0]
     for name, tensor in tensors:
-        if _place_of(tensor) != _place_of(first):
+        if place_of(tensor) != place_of(first):
             raise ValueError(
-                f"`{name}` must be where `{first_name}` is, {_place_of(first)},"
-                f" got an array {_place_of(tensor)}"
+                f"`{name}` must be where `{first_name}` is, {place_of(first)},"
+                f" got an array {place_of(tensor)}"
             )
 
 
-def _place_of(tensor: Tensor) -> str:
+def place_of(tensor: Tensor) -> str:
     return f"on CUDA device {tensor.device}" if isinstance(tensor, CudaArray) else "on the host"
 
 

@@ -5,10 +5,16 @@ Beside `table.py` and `clip.py`, as each kernel takes 0.4 ms of the import of th
 
 import numpy as np
 
-from numclip._compile import kernel, locked_kernel, parallel_kernel, prange, rule
+from numclip._compile import kernel, locked_kernel, rule
 from numclip._kernels.clip import clip_factors
 from numclip._kernels.factor import clip_factor, slack_of
-from numclip._kernels.norm import add_squares, norm_of_squares, sum_chunks, sum_rows
+from numclip._kernels.norm import (
+    add_squares,
+    norm_of_squares,
+    sum_chunks,
+    sum_chunks_parallel,
+    sum_rows,
+)
 from numclip._kernels.table import (
     DOUBLE_FACTOR,
     FACTOR,
@@ -131,9 +137,8 @@ def limit_norms(table, chunks, limit, limits_each, powers, norms):
     return limit_sums(table, sums, limit, limits_each, powers, norms)
 
 
-@parallel_kernel
+@kernel
 def limit_norms_parallel(table, chunks, limit, limits_each, powers, norms, parts):
     sums = np.empty(chunks)
-    for part in prange(parts):
-        sum_chunks(table, sums, part * chunks // parts, (part + 1) * chunks // parts)
+    sum_chunks_parallel(table, sums, chunks, parts)
     return limit_sums(table, sums, limit, limits_each, powers, norms)

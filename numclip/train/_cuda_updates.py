@@ -136,7 +136,7 @@ def _plan_for(
     held = [slots_of(variable) or () for variable in variables]
     slots = [slot.array for of_one in held for slot in of_one]
     kept = _cuda_libraries.columns(slots) if slots else None
-    if slots and kept is None:
+    if slots and (kept is None or kept.like.device != there.like.device):
         return None
     spans = [each.spans() for each in (there, kept) if each is not None]
     starts, ends = (np.concatenate(column) for column in zip(*spans, strict=True))

@@ -46,7 +46,10 @@ def plan_for(variables: tuple[Any, ...], slots_of: SlotsOf, count: int) -> Plan 
     if not all([type(variable) is Variable for variable in variables]):
         return None
     for variable in variables:
-        if type(variable.array) is not np.ndarray or callable(variable.constraint):
+        held = [variable, *(slots_of(variable) or ())]
+        if not all([type(each.array) is np.ndarray for each in held]):
+            return None
+        if callable(variable.constraint):
             return None
         if variable.update_mask is not None:
             return None

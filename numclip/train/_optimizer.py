@@ -149,8 +149,9 @@ class Optimizer(Minimizer):
         ValueError
             If there is no gradient of a trainable variable, one is not of its variable's shape, a
             variable with a function as its constraint shares memory with another, a name is
-            unknown, a variable's array is of another size than when its slots were made, or what a
-            slot begins with is above 0 and rounds to 0 in the variable's dtype.
+            unknown, a variable's array is of another size than when its slots were made, or is on
+            another device, or what a slot begins with is above 0 and rounds to 0 in the variable's
+            dtype.
         IndexError
             If a row is out of range.
         FloatingPointError
@@ -214,7 +215,7 @@ class Optimizer(Minimizer):
         return step_result(norm, prepared.limits, lambda: nonfinite_message(prepared.given))
 
     def _make_slots(self, prepared: Prepared) -> list[str]:
-        if prepared.places[0].has_all_slots:
+        if all([each.has_all_slots for each in prepared.places]):
             return []
         return self._slots.make(v for each in prepared.places for v in each.variables)
 

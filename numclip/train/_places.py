@@ -50,7 +50,7 @@ def updates_of(
     """Return the checked updates of each place; `plan` is that of the step before."""
     gradients, variables = zip(*given.pairs, strict=True)
     at_once = sums_duplicates and not takes_all_rows
-    if plan is None or plan.variables != variables:
+    if plan is None or plan.variables != variables or _is_elsewhere(plan, variables):
         is_of_use = at_once or all([type(gradient) is np.ndarray for gradient in gradients])
         plan = _host_updates.plan_for(variables, slots.of, slots.count) if is_of_use else None
     plain = _plain(gradients, variables, slots, plan)
@@ -58,24 +58,29 @@ def updates_of(
         return [plain]
     checked = check_pairs(given, sums_duplicates)
     check_constraints(given)
-    on_host_plan = plan if isinstance(plan, _host_updates.Plan) else None
-    if on_host_plan is not None and at_once:
-        planned = _host_updates.planned_updates(_protected(checked, slots, True), on_host_plan)
-        if planned is not None:
-            return [planned]
     on_device = [each for each in checked if isinstance(each.gradient, CudaArray)]
     on_host = [each for each in checked if not isinstance(each.gradient, CudaArray)]
+    known = plan if isinstance(plan, _host_updates.Plan) and not on_device else None
+    if known is not None and at_once:
+        planned = _host_updates.planned_updates(_protected(checked, slots, True), known)
+        if planned is not None:
+            return [planned]
     if limits.needs_norm and on_device:
         _check_one_place(checked)
     places: list[Updates] = []
     if on_host:
         kept = _protected(on_host, slots, sums_duplicates)
         # The next step can make as little of it, but to plan anew takes it 4 us for each variable.
-        known = on_host_plan if on_host_plan is not None and on_host_plan.has_all_slots else None
+        if known is not None and not known.has_all_slots:
+            known = None
         places.append(_host_updates.CheckedUpdates(kept, not sums_duplicates, known))
     if on_device:
         places += _on_devices(on_device, slots, sums_duplicates)
     return places
+
+
+def _is_elsewhere(plan: Plan, variables: tuple[Variable, ...]) -> bool:
+    return isinstance(plan, _host_updates.Plan) == may_be_cuda(variables[0].array)
 
 
 def _check_one_place(updates: Sequence[Update]) -> None:

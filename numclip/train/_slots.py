@@ -62,7 +62,7 @@ class Slots:
     def make(self, variables: Iterable[Variable]) -> list[str]:
         """Make the slots that are not there yet; return the keys of their variables.
 
-        Those that are there have to be of the size that their variable has now.
+        Those that are there have to be of the size that their variable has now, and where it is.
         """
         made: list[str] = []
         try:
@@ -78,6 +78,12 @@ class Slots:
                     raise ValueError(
                         f"{variable!r} must have the size that it had when its slots were made,"
                         f" got slots {list(held.values())}"
+                    )
+                elif not _are_where(variable, held):
+                    slot = next(iter(held.values()))
+                    raise ValueError(
+                        f"{variable!r} must be where its slots are, {_place_of(slot)}, got an array"
+                        f" {_place_of(variable)}: load_state_dict(state_dict()) moves them"
                     )
         except BaseException:
             self.remove(made)
@@ -160,6 +166,7 @@ class Slots:
                 for key, variable in self._keys.items()
                 if key not in checked
                 or any(slot.shape != variable.shape for slot in self._slots[variable].values())
+                or not _are_where(variable, self._slots[variable])
             ]
         )
         for key, variable in self._keys.items():
@@ -179,6 +186,15 @@ def _check_slots(slots: Mapping[str, Array], variable: Variable, key: str) -> No
             raise ValueError(f"{where} must be of shape {variable.shape}, got {array.shape}")
         if not _array.same_dtype(array.dtype, variable.dtype):
             raise TypeError(f"{where} must be of dtype {variable.dtype}, got {array.dtype}")
+
+
+def _place_of(variable: Variable) -> str:
+    found = cuda_array(variable.array, "variable")
+    return _array.place_of(variable.array if found is None else found)
+
+
+def _are_where(variable: Variable, slots: Mapping[str, Variable]) -> bool:
+    return all(_place_of(slot) == _place_of(variable) for slot in slots.values())
 
 
 def _on_host(variable: Variable) -> Array:

@@ -14,6 +14,10 @@ from optimizers import OPTIMIZERS
 
 import numclip as nc
 from numclip import _cuda_libraries
+from numclip.train import _cuda_updates, _host_updates
+
+# On the host, and on a device.
+PLANS = (_host_updates.Plan, _cuda_updates.Plan)
 
 SHAPES = ((9, 4), (131,), (), (0,), (3, 5))
 
@@ -121,6 +125,61 @@ def test_slots_of_two_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
         found.append([each.array for each in variables])
     for expected, device in zip(*found, strict=True):
         assert on_host(device).tobytes() == expected.tobytes()
+
+
+def move(run: Run, variable: nc.Variable) -> None:
+    to_host = run.place is on_device
+    variable.array = on_host(variable.array) if to_host else on_device(variable.array)
+
+
+@pytest.mark.parametrize("name", [name for name, row in OPTIMIZERS.items() if row.slots])
+@pytest.mark.parametrize("place", [np.asarray, on_device])
+@pytest.mark.parametrize("moved", [slice(1, 2), slice(None)])
+def test_a_variable_that_left_its_slots_behind(name: str, place: Place, moved: slice) -> None:
+    run, like = (Run(OPTIMIZERS[name].make, place) for _ in range(2))
+    for each in (run, like):
+        each.optimizer = OPTIMIZERS[name].make()  # a norm is of one place
+        for factor in (1, -2, 3):
+            each.step(each.gradients(factor))
+    for variable in run.variables[moved]:
+        move(run, variable)
+    before = [bytes_of(each) for each in (*run.variables, *run.optimizer.variables())]
+    gradients = run.gradients(4)
+    other = on_host if place is on_device else on_device
+    gradients[moved] = [other(each) for each in gradients[moved]]
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"shape=\(.*must be where its slots are, on .*got an"):
+            run.step(gradients)
+    after = [bytes_of(each) for each in (*run.variables, *run.optimizer.variables())]
+    assert after == before
+    run.load_slots()
+    for _ in range(3):
+        run.step(gradients)
+        like.step(like.gradients(4))
+    for each, expected in zip(run.variables, like.variables, strict=True):
+        assert bytes_of(each) == bytes_of(expected)
+    if moved == slice(None):
+        assert type(run.optimizer._slots.plan) is PLANS[place is np.asarray]
+
+
+def bytes_of(variable: nc.Variable) -> bytes:
+    array = variable.array
+    return (array if type(array) is np.ndarray else on_host(array)).tobytes()
+
+
+@pytest.mark.parametrize("place", [np.asarray, on_device])
+def test_without_slots_a_variable_may_move(place: Place) -> None:
+    run, like = (Run(OPTIMIZERS["gradient descent"].make, place) for _ in range(2))
+    for each in (run, like):
+        each.step(each.gradients(1))
+    for variable in run.variables:
+        move(run, variable)
+    run.place = on_device if place is np.asarray else np.asarray
+    for each in (run, like):
+        each.step(each.gradients(2))
+    for each, expected in zip(run.variables, like.variables, strict=True):
+        assert bytes_of(each) == bytes_of(expected)
+    assert type(run.optimizer._slots.plan) is PLANS[place is np.asarray]
 
 
 def test_a_plan_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
