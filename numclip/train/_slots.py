@@ -11,6 +11,7 @@ from numclip import _array, _cuda_memory
 from numclip._array import Array
 from numclip._cuda_libraries import cuda_array
 from numclip._variable import Variable, key_for
+from numclip.train._slot_memory import full_beside
 from numclip.train._updates import Plan
 
 
@@ -115,7 +116,7 @@ class Slots:
                     f"the slot {name!r} must begin above 0, and {initial} is 0 in {variable.dtype},"
                     f" for {variable!r}"
                 )
-            array = _full(variable, initial)
+            array = _full(variable, initial, i)
             slots[name] = Slot(array, trainable=False, name=slot_name)
             if loaded is not None:
                 slots[name].assign(loaded[name])
@@ -202,10 +203,10 @@ def _on_host(variable: Variable) -> Array:
     return variable.array.copy() if found is None else _cuda_memory.download(found)
 
 
-def _full(variable: Variable, value: float) -> Any:
-    """Return a new array like a variable's, where that is."""
+def _full(variable: Variable, value: float, position: int) -> Any:
+    """Return a new array like a variable's, where that is, for the slot at this position."""
     like = cuda_array(variable.array, "variable")
     if like is None:
-        return np.full(variable.shape, value, variable.dtype)
+        return full_beside(variable.array, value, position, variable.dtype)
     number = np.asarray(value, variable.dtype)[()]
     return _cuda_memory.full(variable.shape, number, like).array

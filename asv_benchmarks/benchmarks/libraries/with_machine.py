@@ -126,7 +126,9 @@ def _clipped_step(optimizer: nc.train.Optimizer, arrays: list[Array]) -> Case:
 def _plain_step(add: Callable[..., None], held: int, arrays: list[Array]) -> Case:
     """Read a gradient, then read it again and read and write what is held: each one array."""
     gradient = np.concatenate([array.reshape(-1) for array in arrays])
-    others = [np.ones_like(gradient) for _ in range(held)]
+    # Rows that begin a quarter of a page apart, as the cache takes some arrays for each other that
+    # begin at the same place of a page.
+    others = np.ones((held, gradient.size + 256), gradient.dtype)[:, : gradient.size]
 
     def call(limit: float) -> None:
         _read_in_parts(gradient, THREADS)
