@@ -159,3 +159,13 @@ def test_no_field_is_cut_short_by_what_a_kernel_was_called_with_before(pairs: An
     add = _compile.by_classes(njit(lambda pair: pair.first + pair.second))
     for first, second in (*pairs, *pairs):
         assert add(Pair(first, second)) == first + second
+
+
+@pytest.mark.parametrize("features", ["+sse2,+f16c", "+sse2,-f16c", None])
+def test_float16_of_a_processor_that_numba_was_told(
+    features: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_compile.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(_compile.config, "CPU_NAME", "generic")
+    monkeypatch.setattr(_compile.config, "CPU_FEATURES", features)
+    assert _compile.converts_float16() == (features == "+sse2,+f16c")

@@ -251,8 +251,9 @@ class DlpackExporter:
 class Exporter:
     """An array of a library that numclip does not know, with CUDA's interface for arrays."""
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: Any, stream: int | None = None) -> None:
         self.numbers = array
+        self.stream = stream
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -263,5 +264,5 @@ class Exporter:
             "typestr": interface["typestr"],
             "data": interface["data"],
             "strides": interface["strides"],
-            "stream": None,
+            "stream": self.stream,
         }

@@ -15,6 +15,7 @@ from devices import on_host
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
 import numclip as nc
+from numclip import _cuda_libraries
 
 
 @pytest.fixture(params=["torch", "cupy"])
@@ -99,6 +100,25 @@ def test_foreign_array() -> None:
     exporter = libraries.Exporter(x)
     assert nc.clip_by_norm(exporter, 1.0, out=exporter) is exporter
     assert x.T.tobytes() == on_host(result).tobytes()
+
+
+def test_a_list_of_foreign_arrays() -> None:
+    held = [normal(np.dtype(np.float32), 6, 33), normal(np.dtype(np.float64), 9)]
+    expected, norm = nc.clip_by_global_norm(held, 0.5)
+    given = [libraries.Exporter(x) for x in held]
+    assert _cuda_libraries.columns(given) is not None
+    clipped, found = nc.clip_by_global_norm(given, 0.5, out=given)
+    assert all(a is b for a, b in zip(clipped, given, strict=True))
+    assert [x.tobytes() for x in held] == [x.tobytes() for x in expected]
+    assert on_host(found) == norm
+
+
+@pytest.mark.parametrize(("stream", "handle"), [(None, 0), (1, 0), (7, 7)])
+def test_the_stream_of_a_foreign_array(stream: int | None, handle: int) -> None:
+    exporter = libraries.Exporter(normal(np.dtype(np.float32), 3), stream)
+    found = _cuda_libraries.cuda_array(exporter, "t")
+    assert found is not None
+    assert found.library.stream(found) == handle
 
 
 @pytest.mark.parametrize("transposed", [False, True])
