@@ -240,6 +240,9 @@ def on_device(device: int) -> Iterator[None]:
             _current.device = before
 
 
+_DEVICE, _POINTER = attrgetter("gpu_data.context.device.id"), attrgetter("device_ctypes_pointer")
+
+
 def devices_of(arrays: Sequence[Any]) -> list[int]:
     """Return the devices of Numba's arrays."""
     return [0] * len(arrays) if is_simulated() else _devices_of(arrays)
@@ -247,7 +250,7 @@ def devices_of(arrays: Sequence[Any]) -> list[int]:
 
 def _devices_of(arrays: Sequence[Any]) -> list[int]:  # on a GPU alone
     try:
-        return list(map(attrgetter("gpu_data.context.device.id"), arrays))
+        return list(map(_DEVICE, arrays))
     except AttributeError:  # a part of an array that is mapped has no memory of its own
         return [current_device()] * len(arrays)
 
@@ -260,7 +263,7 @@ def addresses_of(arrays: Sequence[Any]) -> list[int]:
 
 
 def _addresses_of(arrays: Sequence[Any]) -> list[int]:  # on a GPU alone
-    return [pointer.value or 0 for pointer in map(attrgetter("device_ctypes_pointer"), arrays)]
+    return [pointer.value or 0 for pointer in map(_POINTER, arrays)]
 
 
 def current_device() -> int:

@@ -49,9 +49,7 @@ def plan_for(variables: tuple[Any, ...], slots_of: SlotsOf, count: int) -> Plan 
         held = [variable, *(slots_of(variable) or ())]
         if not all([type(each.array) is np.ndarray for each in held]):
             return None
-        if callable(variable.constraint):
-            return None
-        if variable.update_mask is not None:
+        if callable(variable.constraint) or variable.update_mask is not None:
             return None
         if not _array.is_floating(variable.dtype):
             return None

@@ -195,7 +195,7 @@ def _place_of(variable: Variable) -> str:
 
 
 def _are_where(variable: Variable, slots: Mapping[str, Variable]) -> bool:
-    return all(_place_of(slot) == _place_of(variable) for slot in slots.values())
+    return set(map(_place_of, slots.values())) <= {_place_of(variable)}
 
 
 def _on_host(variable: Variable) -> Array:

@@ -303,6 +303,22 @@ def test_a_norm_of_variables_on_two_devices_is_refused(
     assert on_host(arrays[0]).tobytes() == on_host(arrays[1]).tobytes() == host().tobytes()
 
 
+def test_a_variable_on_another_device_than_its_slots_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gradient, variable = device(), nc.Variable(device())
+    optimizer = nc.train.AdamOptimizer()
+    optimizer.apply_gradients([(gradient, variable)])
+    before = [on_host(each.array).tobytes() for each in (variable, *optimizer.variables())]
+    put_on_device_1(monkeypatch, gradient, variable.array)
+    with pytest.raises(
+        ValueError, match=r"its slots are, on CUDA device 0, got .* on CUDA device 1"
+    ):
+        optimizer.apply_gradients([(gradient, variable)])
+    after = [on_host(each.array).tobytes() for each in (variable, *optimizer.variables())]
+    assert after == before
+
+
 def test_nothing_is_launched_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def launch(self: CudaKernel, *arguments: Any) -> None:
         raise AssertionError(f"{self.function.__name__} was launched")
